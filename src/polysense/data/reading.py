@@ -1,0 +1,363 @@
+"""Cells of a view: what is there, what each cell holds, and which cells cannot be used.
+
+Nothing is decoded before it is asked for, and nothing decoded is kept. A bad cell becomes None in
+the values, False in ``present`` and one ``Fault``; it never raises.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BadOption, BadTable
+from ..registry import suggest
+from . import values
+from .media import BadCell, Content, Limits, content_digest, decode_audio, decode_image, fetch
+from .records import Records
+from .schema import TABLE_KINDS, Schema, View
+from .values import is_empty, short
+
+#: Policy for bad cells -> the word for it in the data report.
+ACTIONS = {"error": "error", "mask": "masked", "drop": "dropped"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A cell that cannot be used: an entry of the data report."""
+
+    row: int
+    column: str
+    reason: str
+    action: str = "masked"
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as evaluate's JSON holds it."""
+        return asdict(self)
+
+
+class Cells:
+    """Cells of one view of N records.
+
+    Attributes:
+        view, name, n: the view, its name, the number of records.
+        present: (N,) bool; False where the cell is empty, and where it proved bad.
+        nonempty: column -> cells that are not missing (bad ones included).
+        notes: column -> word for *missing* -> count, in number and date columns.
+        remarks: sentences about what was read differently than written.
+        missing_columns: columns of the view that the records do not have.
+    """
+
+    #: Column kind of a media view, or None.
+    media = False
+
+    def __init__(self, view: View, records: Records) -> None:
+        self.view, self.name, self.n = view, view.name, len(records)
+        self.records, self.folder = records, records.folder
+        self.notes: dict[str, dict[str, int]] = {}
+        self.missing_columns = [column for column in view.columns if column not in records.names]
+        self._faults: dict[tuple[int, int], Fault] = {}
+        self._outside: dict[int, str] = {}
+        self._more = 0
+        self._action = ACTIONS["mask"]
+        empty = {c: np.ones(self.n, bool) if c in self.missing_columns else records.empty(c) for c in view.columns}
+        self.nonempty = {column: int((~mask).sum()) for column, mask in empty.items()}
+        self.present = ~np.logical_and.reduce(list(empty.values()))
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Bad cells found so far, in the table's order."""
+        return [replace(self._faults[key], action=self._action) for key in sorted(self._faults)]
+
+    @property
+    def outside(self) -> list[str]:
+        """Paths outside the table's folder that were read, in the table's order."""
+        return [self._outside[row] for row in sorted(self._outside)]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was read differently than written, in sentences."""
+        if not self._more:
+            return []
+        return [f"column '{self.name}': {self._more} further values in cells that hold several are not used"]
+
+    def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
+        """Hash of what each cell holds; None where it is absent or bad."""
+        raise NotImplementedError
+
+    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+        """What each cell holds, decoded; None where it is absent or bad.
+
+        Args:
+            rows: of the N records; all if None. Ask for a few at a time where they are pictures.
+            pixels: smaller side that is enough for pictures.
+        """
+        raise NotImplementedError
+
+    def _bad(self, row: int, column: int, reason: str) -> None:
+        name = self.view.columns[column]
+        self._faults.setdefault((row, column), Fault(row, name, reason))
+
+    def _rows(self, rows: Sequence[int] | None) -> list[int]:
+        return list(range(self.n)) if rows is None else [int(row) for row in rows]
+
+
+class TextCells(Cells):
+    """Texts: str."""
+
+    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+        wanted = self._rows(rows)
+        if self.missing_columns:
+            return [None] * len(wanted)
+        found = self.records.column(self.name, wanted)
+        return [self._text(row, value) for row, value in zip(wanted, found, strict=True)]
+
+    def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
+        return [None if text is None else content_digest(text.encode("utf-8", "surrogatepass"))
+                for text in self.values(rows)]
+
+    def _text(self, row: int, value: Any) -> str | None:
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return "\n".join(value)
+        if isinstance(value, (bytes, dict, list)):
+            self._bad(row, 0, f"{short(value)} is not text")
+            self.present[row] = False
+            return None
+        return str(value)
+
+
+class MediaCells(Cells):
+    """Pictures: (H, W, 3) uint8. Sounds: (n,) float32 at 16 kHz."""
+
+    media = True
+
+    def __init__(self, view: View, records: Records, limits: Limits = Limits()) -> None:
+        super().__init__(view, records)
+        self.limits = limits
+        self._bad_contents: dict[str, str] = {}  # digest -> reason
+        self._digests: dict[int, str] = {}
+
+    def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
+        found: list[str | None] = []
+        for row in self._rows(rows):
+            if row not in self._digests and self.present[row]:
+                self._fetch(row)
+            found.append(self._digests[row] if self.present[row] else None)
+        return found
+
+    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+        decode = DECODERS[self.view.modality](self.limits, pixels)
+        decoded: dict[str, Any] = {}  # the same content, asked for twice in one call, is decoded once
+        result = []
+        for row in self._rows(rows):
+            content = self._fetch(row)
+            if content is None:
+                result.append(None)
+                continue
+            if content.digest not in decoded:
+                try:
+                    decoded[content.digest] = decode(content.data)
+                except BadCell as error:
+                    self._bad_contents[content.digest] = error.reason
+                    self._refuse(row, _named(content, error.reason))
+            result.append(decoded.get(content.digest))
+        return result
+
+    def content(self, row: int) -> Content | None:
+        """The file of one cell, for showing it; None where it is absent or bad."""
+        return self._fetch(int(row))
+
+    def _fetch(self, row: int) -> Content | None:
+        if not self.present[row]:
+            return None
+        cell = self.records.cell(self.name, row)
+        if isinstance(cell, list):
+            full = [part for part in cell if not is_empty(part)]
+            if row not in self._digests:
+                self._more += len(full) - 1
+            cell = full[0]
+        try:
+            content = fetch(cell, self.view.modality, self.folder, self.limits)
+        except BadCell as error:
+            self._refuse(row, error.reason)
+            return None
+        if content.outside:
+            self._outside[row] = content.name
+        self._digests[row] = content.digest
+        if content.digest in self._bad_contents:
+            self._refuse(row, _named(content, self._bad_contents[content.digest]))
+            return None
+        return content
+
+    def _refuse(self, row: int, reason: str) -> None:
+        self._bad(row, 0, reason)
+        self.present[row] = False
+
+
+def _named(content: Content, reason: str) -> str:
+    return f"{short(content.name, 200)}: {reason}" if content.name else reason
+
+
+#: Modality -> the function that decodes one file.
+DECODERS: dict[str, Callable[[Limits, int | None], Callable[[bytes], np.ndarray]]] = {
+    "image": lambda limits, pixels: partial(decode_image, limits=limits, pixels=pixels),
+    "audio": lambda limits, pixels: partial(decode_audio, limits=limits),
+}
+
+
+class TableCells(Cells):
+    """Numbers, categories, dates and flags of a record: column -> float, str, bool or None."""
+
+    def __init__(self, view: View, records: Records, schema: Schema) -> None:
+        super().__init__(view, records)
+        self.columns = {}
+        for i, name in enumerate(view.columns):
+            column = schema.column(name)
+            if name in self.missing_columns:
+                self.columns[name] = [None] * self.n
+            else:
+                self.columns[name] = self._convert(i, name, column.kind, column.order)
+        filled = [np.array([v is not None for v in column], bool) for column in self.columns.values()]
+        self.present = np.logical_or.reduce(filled) if filled else np.zeros(self.n, bool)
+
+    def _convert(self, i: int, name: str, kind: str, order: str) -> list[Any]:
+        convert = {"number": values.number, "category": values.category, "flag": values.flag,
+                   "date": partial(values.seconds, order=order)}[kind]
+        words: dict[str, int] = {}
+        result: list[Any] = []
+        for row, cell in enumerate(self.records.column(name)):
+            value = None
+            if cell is not None:
+                try:
+                    value = convert(cell)
+                    if value is None:
+                        word = values.missing_word(cell) if kind in ("number", "date") else None
+                        self.nonempty[name] -= 1
+                        if word is not None:
+                            words[word] = words.get(word, 0) + 1
+                except BadCell as error:
+                    self._bad(row, i, error.reason)
+            result.append(value)
+        if words:
+            self.notes[name] = words
+        return result
+
+    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+        return [
+            {name: column[row] for name, column in self.columns.items()} if self.present[row] else None
+            for row in self._rows(rows)
+        ]
+
+    def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
+        return [None if value is None else content_digest(json.dumps(value, sort_keys=True).encode())
+                for value in self.values(rows)]
+
+
+class ViewCells(dict[str, Cells]):
+    """Cells by view name.
+
+    Attributes:
+        missing_columns: columns of the schema's views that the records lack: all their cells count as empty.
+        unknown_columns: columns of the records that the schema does not know.
+    """
+
+    missing_columns: list[str]
+    unknown_columns: list[str]
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Bad cells of all views found so far, in the table's order."""
+        return all_faults(self)
+
+
+def read_cells(records: Records, schema: Schema, limits: Limits = Limits()) -> ViewCells:
+    """Cells of every view; media are not opened yet.
+
+    Args:
+        records: columns are found by name; one that is missing counts as empty throughout.
+        schema: of the training records.
+
+    Returns:
+        view name -> Cells.
+    """
+    result = ViewCells()
+    for view in schema.views:
+        if view.modality == "table":
+            result[view.name] = TableCells(view, records, schema)
+        elif view.modality == "text":
+            result[view.name] = TextCells(view, records)
+        else:
+            result[view.name] = MediaCells(view, records, limits)
+    result.missing_columns = [column for cells in result.values() for column in cells.missing_columns]
+    known = {column.name for column in schema.columns}
+    result.unknown_columns = [name for name in records.names if name not in known]
+    return result
+
+
+def all_faults(cells: Mapping[str, Cells] | Iterable[Cells]) -> list[Fault]:
+    """Bad cells of several views found so far: by row, then in the order of the table's columns."""
+    each = list(cells.values() if isinstance(cells, Mapping) else cells)
+    place: dict[str, int] = {}
+    for one in each:
+        for i, name in enumerate(one.records.names):
+            place.setdefault(name, i)
+    return sorted((fault for one in each for fault in one.faults), key=lambda f: (f.row, place[f.column]))
+
+
+def judge_faults(cells: Mapping[str, Cells] | Iterable[Cells], *, on_bad: str, max_bad: float = 0.2) -> None:
+    """Mark the bad cells found so far with the policy's word, and stop where there are too many.
+
+    Args:
+        cells: views whose values have been read.
+        on_bad: error, mask or drop.
+        max_bad: the share of a column's non-empty cells that may be bad.
+
+    Raises:
+        BadTable: a column has more bad cells, or ``on_bad`` is error and there is one; the
+            sentence names the first of them in the table's order.
+        BadOption: another policy, or a share outside 0..1.
+    """
+    if on_bad not in ACTIONS:
+        raise BadOption(f"there is no policy '{on_bad}' for bad cells; {suggest(on_bad, list(ACTIONS))}")
+    if not 0 <= max_bad <= 1:
+        raise BadOption(f"max-bad is a share between 0 and 1, not {max_bad}")
+    each = list(cells.values() if isinstance(cells, Mapping) else cells)
+    nonempty: dict[str, int] = {}
+    kinds: dict[str, str] = {}
+    for one in each:
+        one._action = ACTIONS[on_bad]
+        nonempty.update(one.nonempty)
+        kinds.update(dict.fromkeys(one.view.columns, one.view.modality))
+    found = all_faults(each)
+    if on_bad == "error" and found:
+        first = found[0]
+        raise BadTable(f"column '{first.column}', row {first.row}: {first.reason}; correct the cell, leave it empty, "
+                       "or choose --on-bad mask")
+    counts: dict[str, list[Fault]] = {}
+    for fault in found:
+        counts.setdefault(fault.column, []).append(fault)
+    for column, bad in counts.items():
+        share = len(bad) / nonempty[column]
+        if share > max_bad:
+            noun = {"image": "pictures", "audio": "sounds", "text": "texts"}.get(kinds[column], "values")
+            cure = "paths" if noun in ("pictures", "sounds") else noun
+            raise BadTable(
+                f"column '{column}': {len(bad):,} of {nonempty[column]:,} {noun} cannot be read "
+                f"({_percent(share)}, limit {_percent(max_bad)}): first in row {bad[0].row}: {bad[0].reason}; "
+                f"correct the {cure} or raise --max-bad"
+            )
+
+
+def _percent(share: float) -> str:
+    """
+    >>> _percent(0.3), _percent(0.2004)
+    ('30 %', '20.04 %')
+    """
+    return f"{100 * share:.2f}".rstrip("0").rstrip(".") + " %"

@@ -1,0 +1,539 @@
+"""Records: one dict each, over an Arrow table that is never copied.
+
+Whatever the records come from (a file, a list of dicts, a frame), they end as one class with
+``len``, ``take`` and columns of Python values in which None means missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import threading
+from codecs import getincrementaldecoder
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import BadColumn, BadTable, CannotWrite
+from .values import is_empty, short
+
+#: Extension -> how the file is read.
+FORMATS = {
+    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
+}
+_ROWS = 50_000  # rows turned into one Arrow chunk: bounds the Python objects alive at a time
+_CSV = threading.Lock()  # csv's field limit belongs to the process
+
+
+class Records:
+    """Records of one table.
+
+    Args:
+        table: the Arrow table.
+        folder: folder of the table; paths in media cells are relative to it.
+        source: the file's name, or ``records``.
+        notes: what was assumed while reading (an encoding, skipped blank lines), in sentences.
+
+    >>> records = as_records([{"a": 1, "b": "x"}, {"a": None, "b": ""}])
+    >>> len(records), records.column("b"), records.take([1])[0]
+    (2, ['x', None], {'a': None, 'b': None})
+    """
+
+    def __init__(
+        self, table: pa.Table, *, folder: Path | None = None, source: str = "records", notes: Sequence[str] = ()
+    ) -> None:
+        repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+        if repeated:
+            raise BadTable(
+                f"{source}: the column name {', '.join(map(repr, repeated))} occurs more than once; "
+                "give every column a name of its own"
+            )
+        self.table, self.folder, self.source, self.notes = table, folder, source, list(notes)
+        self._rows: np.ndarray | None = None  # None: all rows of the table
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, in order."""
+        return self.table.column_names
+
+    def __len__(self) -> int:
+        return self.table.num_rows if self._rows is None else len(self._rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for i in range(len(self)):
+            yield self[i]
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        """Record ``i`` as a dict."""
+        if isinstance(i, slice):
+            return self.take(range(len(self))[i])
+        return {name: self.cell(name, i) for name in self.names}
+
+    def __repr__(self) -> str:
+        return f"Records({self.source}: {len(self)} records of {', '.join(self.names)})"
+
+    def cell(self, name: str, i: int) -> Any:
+        """One value, None if missing."""
+        i = range(len(self))[int(i)]
+        value = self._column(name)[i if self._rows is None else int(self._rows[i])].as_py()
+        return None if is_empty(value) else value
+
+    def column(self, name: str, rows: Sequence[int] | None = None) -> list[Any]:
+        """All values of a column, or those of some rows; None where missing.
+
+        Raises:
+            BadColumn: no such column.
+        """
+        chunked = self._column(name)
+        wanted = self._rows
+        if rows is not None:
+            rows = np.asarray(rows, dtype=np.int64)
+            wanted = rows if self._rows is None else self._rows[rows]
+        values = (chunked if wanted is None else chunked.take(pa.array(wanted))).to_pylist()
+        return [None if is_empty(value) else value for value in values]
+
+    def empty(self, name: str) -> np.ndarray:
+        """(N,) bool: the cells of a column that are missing, without loading what they hold."""
+        chunked = self._column(name)
+        kind = chunked.type
+        if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
+            found = pc.equal(pc.fill_null(pc.binary_length(chunked), 0), 0)
+        elif pa.types.is_primitive(kind) or pa.types.is_null(kind):
+            found = pc.is_null(chunked)
+        else:  # lists and structs: rare, and short
+            found = pa.chunked_array([[is_empty(value.as_py()) for value in chunked]], type=pa.bool_())
+        mask = found.to_numpy().astype(bool)
+        return mask if self._rows is None else mask[self._rows]
+
+    def take(self, indices: Sequence[int]) -> Records:
+        """The records of these rows, in this order; the values are not copied."""
+        rows = np.asarray(indices)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        rows = rows.astype(np.int64).reshape(-1)
+        if len(rows) and (rows.min() < -len(self) or rows.max() >= len(self)):
+            raise IndexError(f"row {int(rows.max())} of {len(self)} records")
+        rows = np.where(rows < 0, rows + len(self), rows)
+        part = Records(self.table, folder=self.folder, source=self.source, notes=self.notes)
+        part._rows = rows if self._rows is None else self._rows[rows]
+        return part
+
+    def head(self, n: int) -> Records:
+        """The first ``n`` records."""
+        return self.take(range(min(n, len(self))))
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        if name not in self.table.column_names:
+            from ..registry import suggest
+
+            raise BadColumn(f"{self.source} has no column '{name}'; {suggest(name, self.names)}")
+        return self.table.column(name)
+
+
+def read_table(path: str | os.PathLike) -> Records:
+    """Records of a CSV, TSV, JSON-lines, Parquet or Arrow file, by the file's extension.
+
+    Raises:
+        BadTable: no such file, an unknown extension, or a content that cannot be read; the
+            sentence names the line.
+    """
+    path = Path(path)
+    how = FORMATS.get(path.suffix.lower())
+    if how is None:
+        raise BadTable(
+            f"{path.name}: tables are read from {' '.join(FORMATS)}, not from "
+            f"'{path.suffix or 'a file without extension'}'; export it as .csv"
+        )
+    if not path.exists():
+        raise BadTable(f"{path}: no such file in {Path.cwd()}" if not path.is_absolute() else f"{path}: no such file")
+    if path.is_dir():
+        raise BadTable(f"{path} is a folder; name the table's file")
+    try:
+        if how in ("csv", "tsv"):
+            table, notes = _read_csv(path, "," if how == "csv" else "\t")
+        elif how == "jsonl":
+            table, notes = _read_jsonl(path)
+        else:
+            table, notes = _read_columnar(path, how)
+    except OSError as error:
+        raise BadTable(f"{path} cannot be read: {error.strerror or error}") from None
+    return Records(table, folder=path.resolve().parent, source=path.name, notes=notes)
+
+
+def as_records(obj: Any, folder: str | os.PathLike | None = None) -> Records:
+    """Records of whatever holds some: Records, a path, dicts, columns, a pandas frame, an Arrow table.
+
+    Args:
+        obj: Records · path of a table · list of dicts · dict of lists · pandas or polars frame · pyarrow Table.
+        folder: paths in media cells are relative to it; the table's own folder for a path.
+
+    Raises:
+        BadTable: it is none of these.
+
+    >>> as_records({"a": [1, 2], "b": ["x", None]})[1]
+    {'a': 2, 'b': None}
+    """
+    folder = Path(folder) if folder is not None else None
+    if isinstance(obj, Records):
+        if folder is None or folder == obj.folder:
+            return obj
+        part = obj.take(range(len(obj)))
+        part.folder = folder
+        return part
+    if isinstance(obj, (str, os.PathLike)):
+        records = read_table(obj)
+        records.folder = folder or records.folder
+        return records
+    notes: list[str] = []
+    if isinstance(obj, pa.Table):
+        table = _plain(obj, notes)
+    elif type(obj).__module__.split(".")[0] == "pandas":
+        table = _from_pandas(obj, notes)
+    elif isinstance(obj, Mapping):
+        lengths = {name: len(values) for name, values in obj.items()}
+        if len(set(lengths.values())) > 1:
+            raise BadTable(f"the columns differ in length: {lengths}")
+        table = _table({str(name): list(values) for name, values in obj.items()}, notes)
+    elif hasattr(obj, "__arrow_c_stream__"):
+        table = _plain(pa.table(obj), notes)
+    else:
+        table = _from_dicts(obj, notes)
+    return Records(table, folder=folder, notes=notes)
+
+
+def write_csv(path: str | os.PathLike, columns: Mapping[str, Sequence[Any]]) -> None:
+    """A CSV file of columns, UTF-8; None becomes the empty cell. Written aside, then renamed.
+
+    Raises:
+        CannotWrite: no permission, or the disk is full.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(aside, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            for row in zip(*columns.values(), strict=True):
+                writer.writerow(["" if value is None else value for value in row])
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+# --- text files ---
+
+
+def _read_csv(path: Path, delimiter: str) -> tuple[pa.Table, list[str]]:
+    notes: list[str] = []
+    encoding = _encoding(path, notes)
+    with _CSV, open(path, encoding=encoding, newline="") as file:
+        if delimiter == "," and _semicolons(file):
+            delimiter = ";"
+            notes.append(f"{path.name}: columns are separated by semicolons")
+        limit = csv.field_size_limit(sys.maxsize)
+        try:
+            return _csv_rows(path.name, csv.reader(file, delimiter=delimiter, strict=True), notes), notes
+        finally:
+            csv.field_size_limit(limit)
+
+
+def _semicolons(file: Any) -> bool:
+    first = file.readline(1_000_000)
+    file.seek(0)
+    return ";" in first and "," not in first
+
+
+def _csv_rows(name: str, reader: Any, notes: list[str]) -> pa.Table:
+    """Rows of a csv reader; a row that does not fit the header is named by its line."""
+    header: list[str] | None = None
+    chunks: list[pa.RecordBatch] = []
+    rows: list[list[str]] = []
+    last, blank = 0, 0
+    try:
+        for row in reader:
+            if not row:
+                blank += 1
+            elif header is None:
+                header = _header(name, row, notes)
+                schema = pa.schema([(column, pa.large_string()) for column in header])
+            elif len(row) != len(header):
+                raise BadTable(
+                    f"{name} line {last + 1}: {len(row)} cells, but the header names {len(header)} columns; "
+                    "put a cell that holds the separator into double quotes"
+                )
+            else:
+                rows.append(row)
+                if len(rows) == _ROWS:
+                    chunks.append(_batch(rows, schema))
+                    rows = []
+            last = reader.line_num
+    except csv.Error as error:
+        raise BadTable(
+            f"{name} line {last + 1}: {error}; a cell that begins with a double quote must end with one, "
+            "and quotes inside it are doubled"
+        ) from None
+    if header is None:
+        raise BadTable(f"{name} is empty; its first line must hold the column names")
+    if rows:
+        chunks.append(_batch(rows, schema))
+    if blank:
+        notes.append(f"{name}: {blank} blank line{'s' * (blank > 1)} skipped")
+    return pa.Table.from_batches(chunks, schema=schema)
+
+
+def _header(name: str, row: list[str], notes: list[str]) -> list[str]:
+    header = [cell.strip() for cell in row]
+    for i, cell in enumerate(header):
+        if not cell:
+            header[i] = f"column_{i + 1}"
+            notes.append(f"{name}: column {i + 1} has no name and is called '{header[i]}'")
+    repeated = sorted({cell for cell in header if header.count(cell) > 1})
+    if repeated:
+        raise BadTable(
+            f"{name}: the column name {', '.join(map(repr, repeated))} occurs more than once; "
+            "give every column a name of its own"
+        )
+    return header
+
+
+def _batch(rows: list[list[str]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True)
+    return pa.record_batch([pa.array(column, pa.large_string()) for column in columns], schema=schema)
+
+
+def _encoding(path: Path, notes: list[str]) -> str:
+    """UTF-8 where the file decodes as UTF-8; else the likeliest of the others, said in a note."""
+    decoder = getincrementaldecoder("utf-8-sig")()
+    with open(path, "rb") as file:
+        first = file.read(65536)
+        if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            notes.append(f"{path.name} is read as UTF-16")
+            return "utf-16"
+        if b"\0" in first or first[:4] == b"PK\3\4":
+            raise BadTable(f"{path.name} is not a text file; export the table as .csv in UTF-8")
+        try:
+            block = first
+            while block:
+                decoder.decode(block)
+                block = file.read(1 << 20)
+            decoder.decode(b"", final=True)
+            return "utf-8-sig"
+        except UnicodeDecodeError:
+            pass
+        file.seek(0)
+        guess = "gb18030" if _chinese(file) else "latin-1"
+    notes.append(f"{path.name} is not UTF-8; it is read as {guess}: save it as UTF-8 if letters look wrong")
+    return guess
+
+
+def _chinese(file: Any) -> bool:
+    """Whether bytes that are not UTF-8 are GB 18030.
+
+    Accented letters of Western text stand alone between ASCII letters; Chinese comes in pairs whose
+    first byte lies, for the common characters (GB 2312 level 1), in B0..D7.
+    """
+    decoder = getincrementaldecoder("gb18030")()
+    pairs = common = 0
+    try:
+        while block := file.read(1 << 20):
+            for letter in decoder.decode(block):
+                if letter >= "\u0080":
+                    pairs += 1
+                    common += 0xB0 <= letter.encode("gb18030")[0] <= 0xD7
+            if pairs > 100_000:
+                break
+        else:
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return pairs > 0 and common >= 0.5 * pairs
+
+
+def _read_jsonl(path: Path) -> tuple[pa.Table, list[str]]:
+    notes: list[str] = []
+    rows: list[dict[str, Any]] = []
+    with open(path, encoding=_encoding(path, notes)) as file:
+        for line, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text, object_pairs_hook=_object)
+            except (ValueError, RecursionError) as error:
+                why = "nested too deeply" if isinstance(error, RecursionError) else error
+                raise BadTable(f"{path.name} line {line}: not a JSON object ({why}); write one object a line") from None
+            if not isinstance(row, dict):
+                raise BadTable(f"{path.name} line {line}: {short(row)} is not a JSON object; write one object a line")
+            rows.append(row)
+    if not rows:
+        raise BadTable(f"{path.name} is empty; write one JSON object a line")
+    return _from_dicts(rows, notes), notes
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
+    return found
+
+
+# --- typed tables ---
+
+
+def _read_columnar(path: Path, how: str) -> tuple[pa.Table, list[str]]:
+    notes: list[str] = []
+    try:
+        if how == "parquet":
+            import pyarrow.parquet as pq
+
+            table = pq.ParquetFile(path, memory_map=True).read()
+        else:
+            source = pa.memory_map(str(path))
+            try:
+                table = pa.ipc.open_file(source).read_all()
+            except pa.ArrowInvalid:
+                source.seek(0)
+                table = pa.ipc.open_stream(source).read_all()
+        return _plain(table, notes), notes
+    except (pa.ArrowException, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadTable(f"{path.name} cannot be read as {how}: {reason}") from None
+
+
+def _plain(table: pa.Table, notes: list[str]) -> pa.Table:
+    """Types that every later step knows: long offsets, no dictionaries, microseconds."""
+    index = [name for name in table.column_names if name.startswith("__index_level_")]
+    if index:
+        table = table.drop_columns(index)
+        notes.append("the frame's index is left out")
+    fields = []
+    for field in table.schema:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+            kind = pa.large_string()
+        elif pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
+            kind = pa.large_binary()
+        elif pa.types.is_timestamp(kind):
+            kind = pa.timestamp("us", kind.tz)
+        elif pa.types.is_float16(kind):
+            kind = pa.float32()
+        fields.append(pa.field(field.name, kind))
+    schema = pa.schema(fields)
+    return table.replace_schema_metadata(None).cast(schema, safe=False)
+
+
+def _from_pandas(frame: Any, notes: list[str]) -> pa.Table:
+    names = [str(name) for name in frame.columns]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise BadTable(f"the column name {', '.join(map(repr, repeated))} occurs more than once; "
+                       "give every column a name of its own")
+    arrays = []
+    for i, name in enumerate(names):
+        series = frame.iloc[:, i]
+        try:
+            arrays.append(pa.chunked_array([pa.array(series, from_pandas=True)]) if series.dtype != object
+                          else _array(name, series.tolist(), notes))
+        except (pa.ArrowException, TypeError):
+            arrays.append(_array(name, series.tolist(), notes))
+    return _plain(pa.table(dict(zip(names, arrays, strict=True))), notes)
+
+
+def _from_dicts(rows: Any, notes: list[str]) -> pa.Table:
+    try:
+        rows = list(rows)
+    except TypeError:
+        raise BadTable(f"records cannot be made from {type(rows).__name__}; give a path, a list of dicts, "
+                       "a dict of lists or a frame") from None
+    names: dict[str, None] = {}
+    for i, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise BadTable(f"record {i} is a {type(row).__name__}; a record is a dict, column -> value")
+        names.update(dict.fromkeys(map(str, row)))
+    if rows and not names:
+        raise BadTable("the records have no columns")
+    return _table({name: [row.get(name) for row in rows] for name in names}, notes)
+
+
+def _table(columns: dict[str, list[Any]], notes: list[str]) -> pa.Table:
+    return _plain(pa.table({name: _array(name, values, notes) for name, values in columns.items()}), notes)
+
+
+def _array(name: str, values: list[Any], notes: list[str]) -> pa.ChunkedArray:
+    """Python values -> Arrow; a mixture of types becomes text, except text and bytes (a media column)."""
+    values = [_native(name, i, value) for i, value in enumerate(values)]
+    kinds = {type(value) for value in values if not is_empty(value)}
+    if bytes in kinds and kinds <= {bytes, str, dict}:
+        if kinds != {bytes}:
+            return _chunked([_media(value) for value in values], _MEDIA)
+        return _chunked([None if is_empty(value) else value for value in values], pa.large_binary())
+    if kinds == {str}:
+        return _strings(name, values, notes)
+    try:
+        return _chunked([None if value == "" else value for value in values])
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeError, ValueError):
+        names = " and ".join(sorted(kind.__name__ for kind in kinds))
+        notes.append(f"column '{name}' mixes {names}: all its values are read as text")
+        return _strings(name, [_text(value) for value in values], notes)
+
+
+_MEDIA = pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())])
+
+
+def _chunked(values: list[Any], kind: pa.DataType | None = None) -> pa.ChunkedArray:
+    made = pa.array(values, kind, from_pandas=True)
+    return made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
+
+
+def _media(value: Any) -> dict[str, Any] | None:
+    if is_empty(value):
+        return None
+    if isinstance(value, dict):
+        return {"bytes": value.get("bytes"), "path": value.get("path")}
+    return {"bytes": value, "path": None} if isinstance(value, bytes) else {"bytes": None, "path": value}
+
+
+def _strings(name: str, values: list[Any], notes: list[str]) -> pa.ChunkedArray:
+    values = [None if is_empty(value) else value for value in values]
+    try:
+        return _chunked(values, pa.large_string())
+    except UnicodeEncodeError:  # half a surrogate pair, as broken JSON holds it
+        notes.append(f"column '{name}' holds broken Unicode: half characters are read as \ufffd")
+        repaired = [None if v is None else v.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                    for v in values]
+        return _chunked(repaired, pa.large_string())
+
+
+def _text(value: Any) -> str | None:
+    if is_empty(value) or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _native(name: str, i: int, value: Any) -> Any:
+    """Plain Python types of what records are often given with."""
+    if isinstance(value, (str, bytes, int, float, type(None), dict, list)):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (tuple, set, frozenset)):
+        return list(value)
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if type(value).__module__.startswith("PIL."):
+        raise BadColumn(f"column '{name}', record {i} holds a PIL picture; give its path, or its file as bytes")
+    return value

@@ -1,0 +1,711 @@
+"""Records to try polysense on: made-up ones of every modality, and a real set.
+
+* ``made_up`` and ``parts``: tiny, seeded, made in milliseconds, without files. For examples and tests.
+* ``stamps``: the stamps of the drawing program Tux Paint, a Debian package under GPL-2 that is
+  downloaded when asked for: some 950 drawings and photographs with names in many languages, spoken
+  names and sounds. Nothing of it is part of polysense.
+* ``prepare``: the stamps, or made-up records where they cannot be had, as three CSV files.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+import wave
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .data.splits import connected_groups, split
+from .errors import BadOption, BadTable, CannotWrite, Mistake, MissingExtra, need
+
+Say = Callable[[str], None]
+Record = dict[str, Any]
+
+
+class NoDownload(Mistake):
+    """The demo set cannot be fetched on this machine."""
+
+
+class Tables(NamedTuple):
+    """Where the three tables of a demo lie."""
+
+    train: Path
+    valid: Path
+    test: Path
+
+
+class Prepared(NamedTuple):
+    """What ``prepare`` made.
+
+    Attributes:
+        paths: the three CSV files.
+        source: "stamps" or "made up".
+        note: one sentence to print: what the records are.
+    """
+
+    paths: Tables
+    source: str
+    note: str
+
+
+SHARES = (0.6, 0.1, 0.3)
+_SOURCES = "SOURCES.txt"  # lies in every media folder that a demo wrote
+
+# ---------------------------------------------------------------------------------------------
+# Made-up records: weather, seen, written about, heard and measured.
+
+CLASSES = ("rain", "snow", "sun")
+
+#: Share of records in which a view shows the true class; otherwise it shows one of the others. The
+#: errors of the views are independent, so several views together know more than any of them.
+TRUTHFUL = {"picture": 0.8, "text": 0.75, "text_zh": 0.7, "sound": 0.75, "table": 0.65}
+
+_WORDS = {
+    "rain": ("wet street", "grey umbrella", "puddles everywhere", "dripping roof"),
+    "snow": ("white field", "frozen pond", "cold gloves", "icy path"),
+    "sun": ("warm beach", "bright garden", "golden wheat", "blue sky"),
+}
+_WORDS_ZH = {
+    "rain": ("街道湿了", "灰色的雨伞", "到处是水坑", "屋顶在滴水"),
+    "snow": ("白色的田野", "池塘结冰", "手套很冷", "路面有冰"),
+    "sun": ("温暖的海滩", "明亮的花园", "金色的麦田", "蓝蓝的天空"),
+}
+_FRAMES = ("We saw a {} today", "{} near the old house", "My note: {}", "Look, {}!")
+_FRAMES_ZH = ("今天{}。", "老房子旁边，{}。", "我的笔记：{}。", "看，{}！")
+_PLACES = {"rain": "coast", "snow": "hills", "sun": "town"}
+_DEGREES = {"rain": 11.0, "snow": -3.0, "sun": 23.0}
+_WIND = {"rain": 30.0, "snow": 18.0, "sun": 8.0}
+_MONTHS = {"rain": (3, 4, 10, 11), "snow": (12, 1, 2), "sun": (5, 6, 7, 8, 9)}
+
+
+def made_up(
+    n: int = 60, seed: int = 0, folder: str | Path | None = None, *, missing: float = 0.15
+) -> list[Record]:
+    """Made-up weather records with every modality and a target ``label`` of three classes.
+
+    Columns: ``picture`` (PNG, 32 x 32), ``text`` (English), ``text_zh`` (Chinese), ``sound`` (WAV,
+    0.3 s at 8 kHz), ``temperature`` and ``wind`` (numbers), ``place`` (category), ``windows`` (flag),
+    ``day`` (date) and ``label``. Each view shows the true class with the probability in ``TRUTHFUL``.
+    Record i depends on ``seed`` and i alone, and each run of three records holds every class.
+
+    Args:
+        n: records.
+        seed: the same seed gives the same records.
+        folder: None for media as bytes; else media are written to ``folder/media`` and the cells
+            hold paths relative to ``folder``.
+        missing: share of the cells that are None; the target never is.
+
+    Raises:
+        BadOption: n < 0, or missing outside 0..1.
+
+    >>> record = made_up(1, missing=0)[0]
+    >>> record["text"], record["label"]
+    ('We saw a blue sky today', 'sun')
+    """
+    if n < 0:
+        raise BadOption(f"n is {n}; ask for 0 records or more")
+    if not 0 <= missing <= 1:
+        raise BadOption(f"missing is {missing}; a share lies between 0 and 1")
+    records = [_weather(i, seed, missing) for i in range(n)]
+    if folder is not None:
+        media = Path(folder) / "media"
+        with _writing(media):
+            media.mkdir(parents=True, exist_ok=True)
+            for i, record in enumerate(records):
+                for column, suffix in (("picture", "png"), ("sound", "wav")):
+                    if record[column] is not None:
+                        path = media / f"{column}-{i:04d}.{suffix}"
+                        path.write_bytes(record[column])
+                        record[column] = f"media/{path.name}"
+    return records
+
+
+def _weather(i: int, seed: int, missing: float) -> Record:
+    label = CLASSES[np.random.default_rng([seed, i // 3]).permutation(3)[i % 3]]
+    rng = np.random.default_rng([seed, i, 1])
+    others = [name for name in CLASSES if name != label]
+    shown = {view: label if rng.random() < p else str(rng.choice(others)) for view, p in TRUTHFUL.items()}
+    table = shown["table"]
+    month = int(rng.choice(_MONTHS[table]))
+    record: Record = {
+        "picture": _png(shown["picture"], rng),
+        "text": str(rng.choice(_FRAMES)).format(rng.choice(_WORDS[shown["text"]])),
+        "text_zh": str(rng.choice(_FRAMES_ZH)).format(rng.choice(_WORDS_ZH[shown["text_zh"]])),
+        "sound": _wav(shown["sound"], rng),
+        "temperature": round(float(rng.normal(_DEGREES[table], 6.0)), 1),
+        "wind": round(float(abs(rng.normal(_WIND[table], 8.0))), 1),
+        "place": _PLACES[table] if rng.random() < 0.7 else str(rng.choice(list(_PLACES.values()))),
+        "windows": "yes" if rng.random() < (0.8 if table == "sun" else 0.2) else "no",
+        "day": f"2024-{month:02d}-{rng.integers(1, 29):02d}",
+    }
+    gaps = rng.random(len(record)) < missing
+    record = {key: None if gap else value for (key, value), gap in zip(record.items(), gaps, strict=True)}
+    return {**record, "label": label}
+
+
+def _png(weather: str, rng: np.random.Generator) -> bytes:
+    """32 x 32: a yellow disc on blue, slanted streaks on grey, or white dots on dark blue."""
+    sky = {"rain": (120, 125, 130), "snow": (60, 70, 110), "sun": (90, 160, 230)}[weather]
+    picture = Image.new("RGB", (32, 32), sky)
+    pen = ImageDraw.Draw(picture)
+    if weather == "sun":
+        x, y, radius = rng.integers(8, 24), rng.integers(8, 24), rng.integers(5, 9)
+        pen.ellipse([int(x - radius), int(y - radius), int(x + radius), int(y + radius)], fill=(250, 220, 60))
+    for _ in range(0 if weather == "sun" else 18):
+        x, y = (int(v) for v in rng.integers(0, 32, 2))
+        if weather == "rain":
+            pen.line([x, y, x - 3, y + 6], fill=(190, 200, 225))
+        else:
+            pen.ellipse([x, y, x + 2, y + 2], fill=(250, 250, 255))
+    pixels = np.asarray(picture, np.int16) + rng.integers(-25, 26, (32, 32, 3))
+    out = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+def _wav(weather: str, rng: np.random.Generator, seconds: float = 0.3, hz: int = 8000) -> bytes:
+    """Hiss (rain), a low hum (snow) or chirps (sun), with some hiss under each."""
+    time_s = np.arange(int(seconds * hz)) / hz
+    noise = rng.normal(0, 1, len(time_s))
+    if weather == "rain":
+        wave_n = noise
+    elif weather == "snow":
+        wave_n = np.sin(2 * math.pi * rng.uniform(80, 160) * time_s) + 0.2 * noise
+    else:
+        swell = np.sin(2 * math.pi * 12 * time_s) ** 2
+        wave_n = np.sin(2 * math.pi * rng.uniform(1500, 2500) * time_s) * swell + 0.1 * noise
+    samples = (wave_n / np.abs(wave_n).max() * 0.8 * 32767).astype("<i2")
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(hz)
+        file.writeframes(samples.tobytes())
+    return out.getvalue()
+
+
+def parts(dim: int = 8, batch: int = 3, seed: int = 0) -> dict[str, Any]:
+    """Tokens of three views ``a``, ``b``, ``c``, as a fusion receives them; some are absent.
+
+    ``a`` has one position and is always there, ``b`` has up to four and ``c`` up to two; the second
+    record lacks ``b``, the third ``c`` (and so on, in turn). Masked positions hold NaN: nobody may read them.
+
+    Args:
+        dim: D, width of the tokens.
+        batch: B, records.
+        seed: of the numbers.
+
+    >>> {view: tuple(tokens.x.shape) for view, tokens in parts(8).items()}
+    {'a': (3, 1, 8), 'b': (3, 4, 8), 'c': (3, 2, 8)}
+    """
+    import torch  # here, because made-up records need no torch
+
+    from .tokens import Tokens
+
+    rng = np.random.default_rng(seed)
+    tokens = {}
+    for slot, (view, length) in enumerate({"a": 1, "b": 4, "c": 2}.items()):
+        row = np.arange(batch)
+        real = np.where((slot > 0) & (row % 3 == slot), 0, length - row % 2 * (length > 2))
+        mask_BT = np.arange(length) < real[:, None]
+        x_BTD = rng.normal(size=(batch, length, dim)).astype(np.float32)
+        x_BTD[~mask_BT] = np.nan
+        tokens[view] = Tokens(torch.from_numpy(x_BTD), torch.from_numpy(mask_BT))
+    return tokens
+
+
+# ---------------------------------------------------------------------------------------------
+# The stamps: from a Debian package to three tables.
+
+PACKAGE = "tuxpaint-stamps-default"
+VERSION = "2022.06.04-1"
+SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
+_OTHER = "other-version"
+_DIFFERS = f" is not Debian's file of version {VERSION}, on which the figures were measured; yours may differ"
+LICENSE = "GPL-2, Copyright 2002-2022 Bill Kendrick and contributors"
+
+SMALL_CLASS = 20     # classes with fewer records become "other"
+PIXELS_WIDE = 256    # of a rendered drawing
+MAX_BYTES = 2**30    # unpacked; the package of the pinned version holds 0.2 GB
+_ROOT = "usr/share/tuxpaint/stamps/"
+_COPYRIGHT = f"usr/share/doc/{PACKAGE}/copyright"
+
+#: What the columns hold, in words; printed by the demo and written beside the media.
+ABOUT = {
+    "picture": "drawing or photograph (PNG; drawings that exist as SVG only are rendered 256 pixels wide)",
+    "english": "its name in English",
+    "chinese": "its name in simplified Chinese",
+    "speech": "the name spoken in French, or else in Spanish",
+    "sound": "a sound effect",
+    "width": "of the artwork as drawn: pixels of the PNG, declared size of the SVG at 96 pixels an inch",
+    "height": "of the artwork as drawn",
+    "aspect": "width divided by height",
+    "alpha": "share of the picture that is see-through (opacity under one half)",
+    "label": "the folder of the stamp; folders with fewer than 20 stamps are merged into 'other'",
+    "group": "stamps that share a text in any language, or a file, have one group",
+}
+COLUMNS = tuple(ABOUT)
+
+
+def stamps(folder: str | Path, *, seed: int = 0, progress: Say = lambda line: None) -> Tables:
+    """The Tux Paint stamps as ``train.csv``, ``valid.csv``, ``test.csv`` and ``media/`` in a folder.
+
+    The package is fetched by ``apt-get download`` (no root) and unpacked once into the cache
+    folder (``$XDG_CACHE_HOME/polysense/stamps``). ``ABOUT`` says what the columns hold. Cells that
+    a stamp lacks stay empty. Whole groups go 60/10/30, stratified by class and by presence of a sound.
+    Width, height, aspect and alpha tell how the artwork was made, which knows something of the class.
+
+    Args:
+        folder: made if needed; its three tables and its media are replaced.
+        seed: of the split.
+        progress: is told each stage in one line.
+
+    Environment:
+        POLYSENSE_STAMPS_DEB: a .deb file to use instead of downloading one.
+
+    Raises:
+        NoDownload: there is no apt-get, or it could not fetch the package.
+        MissingExtra: the renderer of the extra ``demo`` is not installed.
+        BadTable: the package is damaged or is no Debian package.
+        BadOption: the folder holds tables or media that no demo wrote.
+    """
+    need("resvg_py", "demo")  # said before a long download
+    folder = _claimed(folder)
+    source = _unpacked(progress)
+    with _writing(folder):
+        aside = Path(tempfile.mkdtemp(prefix=".media-", dir=folder))
+        try:
+            with _stage(progress, "reading the stamps and rendering drawings"):
+                records = _stamp_records(source, aside, progress)
+            _merge_small(records, progress)
+            with _stage(progress, "splitting"):
+                members = split(
+                    [record["label"] for record in records], SHARES, seed=seed,
+                    groups=[record["group"] for record in records],
+                    strata=[record["sound"] is not None for record in records],
+                )
+            aside.chmod(0o755)  # a temporary folder is closed to others
+            _replace(folder / "media", aside)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return _write_tables(folder, records, members, COLUMNS)
+
+
+def prepare(folder: str | Path, *, seed: int = 0, progress: Say = lambda line: None) -> Prepared:
+    """The stamps, or made-up records where the stamps cannot be had, as three tables in a folder.
+
+    The fallback is no secret: ``source`` is then "made up" and ``note`` says why.
+
+    Args:
+        folder: made if needed.
+        seed: of the split (and of the made-up records).
+        progress: is told each stage in one line.
+    """
+    try:
+        paths = stamps(folder, seed=seed, progress=progress)
+    except (NoDownload, MissingExtra) as error:
+        note = f"These records are made up, because the Tux Paint stamps cannot be had here: {error}"
+        return Prepared(_made_up_tables(_claimed(folder), seed), "made up", note)
+    note = (
+        f"These records are the Tux Paint stamps (Debian package {PACKAGE}, {LICENSE}); "
+        "width, height, aspect and alpha tell how the artwork was made."
+    )
+    return Prepared(paths, "stamps", note)
+
+
+def _claimed(folder: str | Path) -> Path:
+    """The folder, made if needed; refused if it holds tables or media that no demo wrote."""
+    folder = Path(folder)
+    names = ["media", *(f"{part}.csv" for part in Tables._fields)]
+    theirs = [name for name in names if (folder / name).exists()]
+    if theirs and not (folder / "media" / _SOURCES).is_file():
+        raise BadOption(f"{folder} holds a {theirs[0]} that is not of the demo; choose another folder")
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _made_up_tables(folder: Path, seed: int, n: int = 360) -> Tables:
+    with _writing(folder):
+        shutil.rmtree(folder / "media", ignore_errors=True)
+        records = made_up(n, seed, folder)
+        (folder / "media" / _SOURCES).write_text("Made up by polysense.\n", encoding="utf-8")
+        for i, record in enumerate(records):
+            record["group"] = i  # every record on its own; the column makes both demos alike
+        members = split([record["label"] for record in records], SHARES, seed=seed)
+        return _write_tables(folder, records, members, list(records[0]))
+
+
+def _write_tables(
+    folder: Path, records: Sequence[Record], members: Sequence[np.ndarray], columns: Sequence[str]
+) -> Tables:
+    paths = Tables(*(folder / f"{name}.csv" for name in Tables._fields))
+    for path, rows in zip(paths, members, strict=True):
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(records[i] for i in rows)  # None becomes the empty cell
+    return paths
+
+
+# Getting and unpacking -----------------------------------------------------------------------
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "polysense" / "stamps"
+
+
+def _unpacked(progress: Say) -> Path:
+    """The folder with the unpacked package, from the cache if it is there."""
+    given = os.environ.get("POLYSENSE_STAMPS_DEB")
+    cache = _cache()
+    if given and not Path(given).is_file():
+        raise BadOption(f"POLYSENSE_STAMPS_DEB is '{given}', but there is no such file")
+    for ready in () if given else (cache / VERSION, cache / _OTHER):
+        if ready.is_dir():
+            progress(f"stamps: unpacked before, in {ready}" + (_DIFFERS if ready.name == _OTHER else ""))
+            return ready
+    with _writing(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        for left in cache.glob(".new-*"):  # of a run that was killed; a running one is younger
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
+        aside = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))  # renamed when whole: never half a package
+        try:
+            if given:
+                deb = Path(given)
+            else:
+                with _stage(progress, f"downloading {PACKAGE} (161 MB) with apt-get download"):
+                    deb = _download(aside)
+            digest = _sha256(deb)
+            if digest != SHA256:
+                progress(f"note: {deb.name}{_DIFFERS}")
+            ready = cache / (VERSION if digest == SHA256 else digest[:16] if given else _OTHER)
+            if not ready.is_dir():
+                with _stage(progress, f"unpacking {deb.name}"):
+                    unpack(deb, aside / "whole")
+                _replace(ready, aside / "whole")
+            return ready
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _download(folder: Path) -> Path:
+    """The package file, fetched into a folder."""
+    apt = shutil.which("apt-get")
+    if apt is None:
+        raise NoDownload("there is no apt-get here; POLYSENSE_STAMPS_DEB may name the package file")
+    try:
+        done = subprocess.run(
+            [apt, "-q", "download", PACKAGE], cwd=folder, capture_output=True, text=True, errors="replace",
+            timeout=1800, env={**os.environ, "LC_ALL": "C"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoDownload(f"apt-get download {PACKAGE} did not finish: {error}") from None
+    found = sorted(folder.glob("*.deb"))
+    if done.returncode or not found:
+        said = [line for line in done.stderr.splitlines() if line.startswith("E:")] or ["it gave no reason"]
+        raise NoDownload(f"apt-get download {PACKAGE} failed: {said[0]} (try: sudo apt-get update)")
+    return found[0]
+
+
+def unpack(deb: str | Path, folder: str | Path) -> int:
+    """Unpack the stamps that the demo uses from a Debian package, in pure Python.
+
+    Only regular files below the stamps' folder, and the copyright, are written.
+
+    Args:
+        deb: an ``ar`` archive with a member ``data.tar.xz`` (or .gz, .bz2, plain; .zst, which Ubuntu
+            uses and Python cannot read before 3.14, goes through ``dpkg-deb``).
+        folder: made if needed.
+
+    Returns:
+        Files written.
+
+    Raises:
+        BadTable: it is no such archive, is cut short, or unpacks to more than ``MAX_BYTES``.
+    """
+    deb, folder = Path(deb), Path(folder)
+    written = size = 0
+    try:
+        with _data(deb) as archive:
+            for member in archive:
+                place = _wanted(member)
+                if place is None:
+                    continue
+                size += member.size
+                if size > MAX_BYTES:
+                    raise BadTable(f"{deb} unpacks to more than {MAX_BYTES // 2**20} MB: not the stamps")
+                target = folder / place
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as out:
+                    shutil.copyfileobj(archive.extractfile(member), out)
+                written += 1
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise BadTable(f"{deb} is damaged ({error}); delete it and fetch it again") from None
+    if not written:
+        raise BadTable(f"{deb} holds no stamps")
+    return written
+
+
+@contextmanager
+def _data(deb: Path) -> Iterator[tarfile.TarFile]:
+    """The files of a Debian package, as a stream."""
+    with deb.open("rb") as file:
+        packing = _seek_data(file, deb)
+        if packing != "zst":
+            with tarfile.open(fileobj=file, mode=f"r|{packing}") as archive:
+                yield archive
+            return
+    tool = shutil.which("dpkg-deb")
+    if tool is None:
+        raise NoDownload(f"{deb} is packed with zstd, which needs dpkg-deb")
+    command = [tool, "--fsys-tarfile", str(deb)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        with tarfile.open(fileobj=run.stdout, mode="r|") as archive:
+            yield archive
+        run.stdout.read()  # let it finish what follows the archive's end
+    if run.returncode:
+        raise BadTable(f"{deb} is damaged (dpkg-deb: {run.returncode}); delete it and fetch it again")
+
+
+def _seek_data(file: IO[bytes], deb: Path) -> str:
+    """Move to the content of ``data.tar.*`` in an ar archive; the compression's name for tarfile."""
+    if file.read(8) != b"!<arch>\n":
+        raise BadTable(f"{deb} is no Debian package")
+    while len(header := file.read(60)) == 60:
+        name = header[:16].decode("ascii", "replace").strip().rstrip("/")
+        length = int(header[48:58])
+        if name.startswith("data.tar"):
+            packing = name.removeprefix("data.tar").lstrip(".")
+            if packing not in ("", "xz", "gz", "bz2", "zst"):
+                raise BadTable(f"{deb} is packed as {name}, which is unknown here; use version {VERSION}")
+            if file.tell() + length > deb.stat().st_size:  # tarfile may take a cut archive for a short one
+                raise BadTable(f"{deb} is cut short; delete it and fetch it again")
+            return packing
+        file.seek(length + length % 2, io.SEEK_CUR)  # members begin at even offsets
+    raise BadTable(f"{deb} has no data.tar: it is no Debian package, or cut short")
+
+
+def _wanted(member: tarfile.TarInfo) -> str | None:
+    """Where a member goes, relative to the cache; None if the demo has no use for it."""
+    name = member.name.removeprefix("./")
+    path = PurePosixPath(name)
+    if not member.isreg() or path.is_absolute() or ".." in path.parts or "\\" in name:
+        return None
+    if name == _COPYRIGHT:
+        return "COPYRIGHT"
+    if not name.startswith(_ROOT):
+        return None
+    useful = path.suffix in (".txt", ".png", ".svg", ".wav", ".ogg")
+    if useful and "_desc" in path.stem:
+        useful = path.name.endswith(("_desc_fr.ogg", "_desc_es.ogg"))
+    return "stamps/" + name.removeprefix(_ROOT) if useful else None
+
+
+# From files to records -----------------------------------------------------------------------
+
+
+def _stamp_records(source: Path, media: Path, progress: Say) -> list[Record]:
+    """One record for each stamp that has a text and a picture; media are copied under neutral names."""
+    root = source / "stamps"
+    records: list[Record] = []
+    keys: list[list[Any]] = []
+    origins: dict[str, str] = {}
+
+    def keep(path: Path, data: bytes | None = None) -> str:
+        """Copy a file to the media folder; its name is a hash, so that it tells nothing of the class."""
+        data = path.read_bytes() if data is None else data
+        suffix = ".png" if path.suffix == ".svg" else path.suffix
+        name = hashlib.sha256(data).hexdigest()[:16] + suffix
+        (media / name).write_bytes(data)
+        origins.setdefault(name, path.relative_to(root).as_posix())
+        return f"media/{name}"
+
+    for text_file in sorted(root.rglob("*.txt")):
+        stem = text_file.with_suffix("")
+        drawing = _first(f"{stem}.png", f"{stem}.svg")
+        if drawing is None:
+            continue
+        english, others = _texts(text_file.read_text(encoding="utf-8", errors="replace"))
+        render = _render(drawing) if drawing.suffix == ".svg" else None
+        speech = _first(f"{stem}_desc_fr.ogg", f"{stem}_desc_es.ogg")
+        sound = _first(f"{stem}.ogg", f"{stem}.wav")
+        record = {
+            "picture": keep(drawing, render),
+            "english": english or None,
+            "chinese": others.get("zh_CN"),
+            "speech": speech and keep(speech),
+            "sound": sound and keep(sound),
+            **_measures(drawing, render),
+            "label": text_file.relative_to(root).parts[0],
+        }
+        records.append(record)
+        shared = [("en", english)] * bool(english) + list(others.items())
+        keys.append(shared + [record[column] for column in ("picture", "speech", "sound") if record[column]])
+    if not records:
+        raise BadTable(f"{root} holds no stamps; delete {source} and run the demo again")
+    for record, group in zip(records, connected_groups(keys), strict=True):
+        record["group"] = int(group)
+    _write_origins(source, media, origins)
+    lacking = {c: sum(r[c] is None for r in records) for c in COLUMNS}
+    missing = ", ".join(f"{column} {count}" for column, count in lacking.items() if count)
+    progress(f"{len(records)} stamps; empty cells: {missing}")
+    return records
+
+
+def _first(*names: str) -> Path | None:
+    return next((path for path in map(Path, names) if path.is_file()), None)
+
+
+def _texts(content: str) -> tuple[str, dict[str, str]]:
+    """The English text (line 1) and {language: text} of a stamp's text file.
+
+    >>> _texts("6 x 7 = 42\\nfr.utf8=Un calcul.\\nzh_CN.utf8=\\n")
+    ('6 x 7 = 42', {'fr': 'Un calcul.'})
+    """
+    first, *rest = content.removeprefix("\ufeff").splitlines() or [""]
+    others = {}
+    for line in rest:
+        language, _, text = line.partition("=")
+        if text.strip():
+            others[language.removesuffix(".utf8").strip()] = text.strip()
+    return first.strip(), others
+
+
+def _render(drawing: Path) -> bytes:
+    """A drawing as PNG, 256 pixels wide.
+
+    Fonts of the machine are left aside (letters stand in four drawings only), so that every machine draws
+    the same. ``dpi`` must be given: the renderer's default of 0 makes sizes in points or millimetres 0.
+    """
+    resvg = need("resvg_py", "demo")
+    try:
+        return bytes(
+            resvg.svg_to_bytes(
+                svg_path=str(drawing), width=PIXELS_WIDE, dpi=96.0, skip_system_fonts=True,
+                resources_dir=str(drawing.parent),
+            )
+        )
+    except ValueError as error:
+        raise BadTable(f"{drawing} cannot be rendered: {error}") from None
+
+
+def _measures(drawing: Path, render: bytes | None) -> dict[str, float]:
+    """Width, height, aspect and alpha of the artwork as drawn."""
+    try:
+        with Image.open(drawing if render is None else io.BytesIO(render)) as picture:
+            opacity = np.asarray(picture.convert("RGBA"))[..., 3]
+            width, height = picture.size if render is None else _declared(drawing) or picture.size
+    except (OSError, SyntaxError) as error:  # what Pillow raises for a damaged file
+        raise BadTable(f"{drawing} cannot be read: {error}") from None
+    return {
+        "width": round(width, 2),
+        "height": round(height, 2),
+        "aspect": round(width / height, 4),
+        "alpha": round(float((opacity < 128).mean()), 4),
+    }
+
+
+_PIXELS = {"": 1, "px": 1, "pt": 96 / 72, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}
+
+
+def _declared(drawing: Path) -> tuple[float, float] | None:
+    """Declared width and height of an SVG file in pixels, or those of its view box, or None."""
+    from xml.etree import ElementTree
+
+    _, root = next(ElementTree.iterparse(drawing, events=["start"]))
+    sides = [_length(root.get(side, "")) for side in ("width", "height")]
+    if None in sides:
+        box = root.get("viewBox", "").replace(",", " ").split()
+        sides = [_length(part) for part in box[2:4]]
+    return (sides[0], sides[1]) if len(sides) == 2 and all(sides) else None
+
+
+def _length(text: str) -> float | None:
+    """
+    >>> _length("72pt"), _length("100%")
+    (96.0, None)
+    """
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz%")
+    unit = text.strip()[len(number) :]
+    try:
+        return float(number) * _PIXELS[unit]
+    except (ValueError, KeyError):
+        return None
+
+
+def _merge_small(records: Sequence[Record], progress: Say) -> None:
+    """Give classes under ``SMALL_CLASS`` records the label 'other', and say so."""
+    counts = Counter(record["label"] for record in records)
+    small = sorted(name for name, count in counts.items() if count < SMALL_CLASS)
+    for record in records:
+        if record["label"] in small:
+            record["label"] = "other"
+    if small:
+        names = ", ".join(f"{name} ({counts[name]})" for name in small)
+        progress(f"classes with fewer than {SMALL_CLASS} stamps become 'other': {names}")
+
+
+def _write_origins(source: Path, media: Path, origins: Mapping[str, str]) -> None:
+    """Say beside the media where they come from and under which licence."""
+    lines = [
+        f"These files come from the Debian package {PACKAGE} (Tux Paint stamps), {LICENSE}.",
+        "Drawings that the package holds as SVG were rendered to PNG.", "",
+        *(f"{column}: {text}" for column, text in ABOUT.items()), "",
+        *(f"{name}\t{origin}" for name, origin in sorted(origins.items(), key=lambda pair: pair[1])),
+    ]
+    (media / _SOURCES).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if (source / "COPYRIGHT").is_file():
+        shutil.copyfile(source / "COPYRIGHT", media / "COPYRIGHT")
+
+
+# Small tools ---------------------------------------------------------------------------------
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace(place: Path, new: Path) -> None:
+    """Put a folder in the place of another, so that at no moment a half-written one stands there."""
+    old = new.with_name(new.name + "-old")
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _stage(progress: Say, what: str) -> Iterator[None]:
+    """Say what begins, and how long it took."""
+    progress(f"{what} ...")
+    start = time.perf_counter()
+    yield
+    progress(f"{what}: {time.perf_counter() - start:.1f} s")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise CannotWrite(f"cannot write to {folder}: {why}; free space or choose another place") from None

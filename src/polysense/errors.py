@@ -1,0 +1,102 @@
+"""Everything polysense raises on purpose.
+
+::
+
+    PolysenseError                  one sentence: what is wrong, where, the cure
+    |-- Mistake                     the user can mend it; exit code 2
+    |   |-- BadTable                the table as a whole cannot be used
+    |   |-- BadColumn               a column is missing, or declared as something it is not
+    |   |-- BadRecord               one cell or record cannot be used
+    |   |-- BadOption (ValueError)  an option's name or value is wrong
+    |   |-- UnknownName (KeyError)  no such encoder, fusion, task, modality or tower
+    |   |-- BadModel                a model folder is damaged, foreign or does not fit
+    |   |-- NotFitted               an answer was asked of a model before ``fit``
+    |   `-- MissingExtra            an optional dependency is not installed
+    `-- Unfinished                  the work could not be completed; exit code 1
+        |-- LossNotFinite           training diverged, or a record poisons the loss
+        `-- CannotWrite             disk full, no permission
+"""
+
+from __future__ import annotations
+
+
+class PolysenseError(Exception):
+    """Root of the tree; ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+    def __str__(self) -> str:  # KeyError would show its argument in quotes
+        return str(self.args[0]) if self.args else ""
+
+
+class Mistake(PolysenseError):
+    """Something the user can mend."""
+
+    exit_code = 2
+
+
+class BadTable(Mistake):
+    """The table as a whole cannot be used."""
+
+
+class BadColumn(Mistake):
+    """A column is missing, or declared as something it is not."""
+
+
+class BadRecord(Mistake):
+    """One cell or one record cannot be used."""
+
+
+class BadOption(Mistake, ValueError):
+    """An option's name or value is wrong."""
+
+
+class UnknownName(Mistake, KeyError):
+    """No entry of that name on a shelf."""
+
+
+class BadModel(Mistake):
+    """A model folder is damaged, foreign or does not fit."""
+
+
+class NotFitted(Mistake):
+    """An answer was asked of a model before ``fit``."""
+
+
+class MissingExtra(Mistake, ImportError):
+    """An optional dependency is not installed."""
+
+
+class Unfinished(PolysenseError):
+    """The work could not be completed."""
+
+    exit_code = 1
+
+
+class LossNotFinite(Unfinished):
+    """Training diverged, or a record poisons the loss."""
+
+
+class CannotWrite(Unfinished):
+    """The disk is full or the folder cannot be written."""
+
+
+def need(module: str, extra: str):
+    """Import an optional dependency or say how to install it.
+
+    Raises:
+        MissingExtra: the module is not installed.
+
+    >>> need("json", "towers").__name__
+    'json'
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name and error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtra(
+            f"the package '{module.split('.')[0]}' is not installed; run: pip install 'polysense[{extra}]'"
+        ) from None

@@ -1,0 +1,153 @@
+"""Fusions of pooled views: one vector per view in, one vector per record out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..contracts import Fusion
+from ..errors import BadOption
+from ..layers import Slots, masked_softmax, stack_views
+from ..registry import fusions
+from ..tokens import Tokens
+
+
+@fusions("concat")
+class Concat(Fusion):
+    """The views side by side with their presence bits, then one hidden layer.
+
+    Ngiam et al. 2011 ("Multimodal deep learning"); the learned vector in an empty slot and the
+    bits make every subset of views an input of its own.
+
+    Args:
+        views: names, in any order.
+        dim: D of every view and of the result.
+        dropout: share of hidden units dropped in training.
+
+    forward: {view: (B, T_v, D)} -> (B, 1, D)
+
+    >>> from polysense import demo
+    >>> Concat(["a", "b", "c"], 8)(demo.parts(8)).x.shape
+    torch.Size([3, 1, 8])
+    """
+
+    def __init__(self, views: Sequence[str], dim: int, *, dropout: float = 0.4) -> None:
+        super().__init__()
+        self.slots = Slots(views, dim)
+        width = len(self.slots.views) * (dim + 1)
+        self.mix = nn.Sequential(nn.Linear(width, dim), nn.GELU(), nn.Dropout(dropout))
+
+    def forward(self, parts: Mapping[str, Tokens]) -> Tokens:
+        x_BVD, present_BV = self.slots(parts)
+        return Tokens.single(self.mix(torch.cat([x_BVD.flatten(1), present_BV.to(x_BVD.dtype)], 1)))
+
+
+@fusions("sum")
+class Sum(Fusion):
+    """Weighted sum with one learned weight per view; weights are convex over what is present.
+
+    Early fusion of the textbooks (alpha + beta = 1): a = softmax(theta) over present views, z = sum a h.
+    It averages well with few records and redundant views, and cannot express interactions (XOR).
+
+    Args:
+        views: names, in any order.
+        dim: D of every view and of the result.
+        temperature: divides theta; small values sharpen the weights.
+
+    forward: {view: (B, T_v, D)} -> (B, 1, D)
+
+    Raises:
+        BadOption: temperature <= 0.
+
+    >>> from polysense import demo
+    >>> Sum(["a", "b", "c"], 8).weights(demo.parts(8)).sum(1)
+    tensor([1., 1., 1.], grad_fn=<SumBackward1>)
+    """
+
+    def __init__(self, views: Sequence[str], dim: int, *, temperature: float = 1.0) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise BadOption(f"fusion.temperature={temperature} must be above 0")
+        self.views, self.temperature = sorted(views), temperature
+        self.theta_V = nn.Parameter(torch.zeros(len(self.views)))
+
+    def weights(self, parts: Mapping[str, Tokens]) -> Tensor:
+        """(B, V) >= 0 in sorted order of views; rows sum to 1 where anything is present."""
+        present_BV = torch.stack([parts[view].present for view in self.views], 1)
+        return masked_softmax((self.theta_V / self.temperature).expand(present_BV.shape), present_BV)
+
+    def forward(self, parts: Mapping[str, Tokens]) -> Tokens:
+        x_BVD, _ = stack_views(parts, self.views)
+        return Tokens.single(torch.einsum("bvd,bv->bd", x_BVD, self.weights(parts)))
+
+
+@fusions("attention")
+class Attention(Fusion):
+    """Weighted sum whose weights are computed for each record from the views themselves.
+
+    Additive attention of Bahdanau et al. 2015, arXiv:1409.0473: s = v tanh(U h + c), a = softmax(s)
+    over present views, z = sum a h. The weights are no attribution: show Shapley values beside them.
+
+    Args:
+        views: names, in any order.
+        dim: D of every view and of the result.
+        hidden: width of U.
+
+    forward: {view: (B, T_v, D)} -> (B, 1, D)
+
+    >>> from polysense import demo
+    >>> Attention(["a", "b", "c"], 8)(demo.parts(8)).x.shape
+    torch.Size([3, 1, 8])
+    """
+
+    def __init__(self, views: Sequence[str], dim: int, *, hidden: int = 64) -> None:
+        super().__init__()
+        self.views = sorted(views)
+        self.score = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
+
+    def weights(self, parts: Mapping[str, Tokens]) -> Tensor:
+        """(B, V) >= 0 in sorted order of views; rows sum to 1 where anything is present."""
+        x_BVD, present_BV = stack_views(parts, self.views)
+        return masked_softmax(self.score(x_BVD)[..., 0], present_BV)
+
+    def forward(self, parts: Mapping[str, Tokens]) -> Tokens:
+        x_BVD, _ = stack_views(parts, self.views)
+        return Tokens.single(torch.einsum("bvd,bv->bd", x_BVD, self.weights(parts)))
+
+
+@fusions("gated")
+class Gated(Fusion):
+    """A gate per view and coordinate, computed from all views, decides what passes.
+
+    Gated multimodal unit of Arevalo et al. 2017, arXiv:1702.01992, section 3.1 for more than two
+    views: g_m = sigmoid(W_gm [x_1..x_M]), z = sum g_m * tanh(W_m x_m). Here the presence bits are
+    read too, and an absent view passes its learned vector.
+
+    Args:
+        views: names, in any order.
+        dim: D of every view and of the result.
+        dropout: share of the result dropped in training.
+
+    forward: {view: (B, T_v, D)} -> (B, 1, D)
+
+    >>> from polysense import demo
+    >>> Gated(["a", "b", "c"], 8)(demo.parts(8)).x.shape
+    torch.Size([3, 1, 8])
+    """
+
+    def __init__(self, views: Sequence[str], dim: int, *, dropout: float = 0.4) -> None:
+        super().__init__()
+        self.slots = Slots(views, dim)
+        count = len(self.slots.views)
+        self.gate = nn.Linear(count * (dim + 1), count * dim)
+        self.content_VDE = nn.Parameter(torch.randn(count, dim, dim) * dim**-0.5)
+        self.shift_VE = nn.Parameter(torch.zeros(count, dim))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, parts: Mapping[str, Tokens]) -> Tokens:
+        x_BVD, present_BV = self.slots(parts)
+        gate_BVE = self.gate(torch.cat([x_BVD.flatten(1), present_BV.to(x_BVD.dtype)], 1)).sigmoid().reshape(x_BVD.shape)
+        content_BVE = torch.tanh(torch.einsum("bvd,vde->bve", x_BVD, self.content_VDE) + self.shift_VE)
+        return Tokens.single(self.drop((gate_BVE * content_BVE).sum(1)))

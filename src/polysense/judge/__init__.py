@@ -1,0 +1,1 @@
+"""Evaluation, explanation and reports: works on answers, features and a callable; knows no estimator."""

@@ -1,0 +1,299 @@
+"""Judges answers: scores with intervals, baselines, and every subset of views against its specialists.
+
+Knows no estimator: it is given a function from a mask to probabilities. N records, V views, C classes, S scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..learn.rivals import FEW, Rivals, subsets_of
+from ..metrics import MEASURES, SHORT, Draws, Resamples, confusion, holm, judge, p_worse
+
+FEW_TEST = 30  #: test records below which a subset is not counted
+_LEVEL = 0.05
+
+
+def evaluate(
+    answer: Callable[[np.ndarray], np.ndarray], present: np.ndarray, targets: np.ndarray, *,
+    views: Sequence[str], classes: Sequence[Any], prior: np.ndarray, rivals: Rivals | None = None,
+    features: Mapping[str, Any] | None = None, groups: Sequence | np.ndarray | None = None,
+    subsets: bool = False, bad_cells: Sequence[Mapping[str, Any]] = (), samples: int = 1000, seed: int = 0,
+    rows: Sequence[int] | None = None, unseen: Mapping[str, int] | None = None, mistakes: int = 12,
+) -> dict[str, Any]:
+    """What DESIGN section 6 promises of ``evaluate --json``, for one target.
+
+    Args:
+        answer: mask (N, V) bool -> probabilities (N, C). Records whose mask is all False need not be computed:
+            what is answered for them is not read.
+        present: (N, V) bool, what the records really have.
+        targets: (N,) class numbers; -1 for a class unseen in training.
+        views: names of the mask's columns.
+        classes: the C class names.
+        prior: (C,) shares of the classes in training.
+        rivals: trained beside the model; without them there are no specialists.
+        features: {view: (N, P)}, what the rivals read.
+        groups: (N,) labels; intervals and p are then over groups.
+        subsets: judge every subset of views too.
+        bad_cells: entries of the data report: row, column, reason, action.
+        samples: bootstrap resamples.
+        rows: (N,) the records' rows in their table, for naming mistakes; 0..N-1 if None.
+        unseen: how often each class unseen in training occurs, for the warning.
+        mistakes: how many confident mistakes to list.
+
+    Returns:
+        A dict that is valid JSON: DESIGN's keys, and ``classes``, ``confusion``, ``mistakes``, ``warnings``,
+        ``grouped``, and with subsets ``subsets_mean``.
+    """
+    present, targets = np.asarray(present, bool), np.asarray(targets, int)
+    prior, n = np.asarray(prior, float), len(targets)
+    names = [_plain(name) for name in classes]
+    result: dict[str, Any] = {
+        "records": n,
+        "scores": None,
+        "baselines": {"majority": None, "best_single": None, "concat_logistic": None},
+        "subsets": [],
+        "bad_cells": [{key: _plain(value) for key, value in cell.items()} for cell in bad_cells],
+        "views": list(views),
+        "classes": names,
+        "groups": None if groups is None else len(np.unique(np.asarray(groups))),
+        "confusion": None,
+        "mistakes": [],
+        "warnings": _warnings(targets, names, unseen),
+    }
+    if n == 0:
+        return result
+    draws = Resamples(n, groups=groups, samples=samples, seed=seed)
+    answers = np.asarray(answer(present), np.float64)
+    result["scores"] = judge(answers, targets, draws).scores()
+    result["baselines"] = _baselines(present, targets, prior, rivals, features, draws)
+    result["confusion"] = confusion(answers.argmax(1), targets, len(names)).astype(int).tolist()
+    result["mistakes"] = _confident_mistakes(answers, targets, names, rows, mistakes)
+    if subsets:
+        judged = _Subsets(answer, present, targets, list(views), rivals, features, groups, draws)
+        result["subsets"], result["subsets_mean"] = judged.table()
+    return result
+
+
+def _baselines(
+    present: np.ndarray, targets: np.ndarray, prior: np.ndarray, rivals: Rivals | None,
+    features: Mapping[str, Any] | None, draws: Resamples,
+) -> dict[str, Any]:
+    majority = judge(np.tile(prior, (len(targets), 1)), targets, draws).scores()
+    if rivals is None:
+        return {"majority": majority, "best_single": None, "concat_logistic": None}
+    alone = rivals.answer((rivals.best_single,), features, present)
+    together = rivals.answer(tuple(rivals.views), features, present, filled=True)
+    return {
+        "majority": majority,
+        "best_single": {"view": rivals.best_single, **judge(alone, targets, draws).scores()},
+        "concat_logistic": judge(together, targets, draws).scores(),
+    }
+
+
+class _Subsets:
+    """The table of subsets: the model and its rivals on the records that have all of each."""
+
+    def __init__(self, answer, present, targets, views, rivals, features, groups, draws) -> None:
+        self.answer, self.present, self.targets, self.views = answer, present, targets, views
+        self.rivals, self.features, self.draws = rivals, features, draws
+        self.groups = None if groups is None else np.asarray(groups)
+        self._single: dict[str, np.ndarray] = {}
+        self._counted: list[dict[str, Draws]] = []
+
+    def table(self) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+        rows = [self._row(subset) for subset in subsets_of(self.views)]
+        counted = [row for row in rows if row["p"] is not None and not row["too_few"]]
+        for row, adjusted in zip(counted, holm([row["p"] for row in counted]), strict=True):
+            row["p_holm"] = adjusted
+        if not self._counted:
+            return rows, None
+        mean = {"counted": len(self._counted)}
+        for key in ("scores", "specialist", "specialist_filled", "difference", "difference_filled"):
+            parts = [one[key] for one in self._counted if key in one]
+            mean[key] = Draws.mean(parts).scores() if len(parts) == len(self._counted) else None
+        return rows, mean
+
+    def _row(self, subset: tuple[str, ...]) -> dict[str, Any]:
+        columns = [self.views.index(view) for view in subset]
+        having = self.present[:, columns].all(1)
+        at = np.flatnonzero(having)
+        few = len(at) < FEW_TEST or (self.rivals is not None and self.rivals.counts[subset] < FEW)
+        row: dict[str, Any] = {
+            "present": list(subset), "records": len(at), "too_few": bool(few), "scores": None, "best_single": None,
+            "specialist": None, "specialist_filled": None, "difference": None, "difference_filled": None,
+            "p": None, "p_holm": None,
+            "training_records": self.rivals.counts[subset] if self.rivals is not None else None,
+        }
+        if not len(at):
+            return row
+        mask = np.zeros_like(self.present)
+        mask[np.ix_(at, columns)] = True
+        model = np.asarray(self.answer(mask), np.float64)[at]
+        judged = {"scores": self._judge(model, at)}
+        if self.rivals is not None:
+            rival = self._rivals(subset, at, mask[at])
+            judged |= {key: self._judge(p, at) for key, p in rival.items()}
+            if "specialist" in rival:
+                judged["difference"] = judged["scores"] - judged["specialist"]
+                judged["difference_filled"] = judged["scores"] - judged["specialist_filled"]
+                groups = None if self.groups is None else self.groups[at]
+                row["p"] = p_worse(model, rival["specialist"], self.targets[at], groups=groups)
+        if not few:
+            self._counted.append(judged)
+        row |= {key: one.scores() for key, one in judged.items()}
+        if row["best_single"] is not None:
+            row["best_single"] = {"view": self.rivals.best_of(subset), **row["best_single"]}
+        return row
+
+    def _judge(self, probabilities: np.ndarray, at: np.ndarray) -> Draws:
+        return judge(probabilities, self.targets[at], self.draws, rows=at, measures=SHORT)
+
+    def _rivals(self, subset: tuple[str, ...], at: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        features = {view: self.features[view][at] for view in subset}
+        best = (self.rivals.best_of(subset),)
+        answers = {"best_single": self.rivals.answer(best, features, mask)}
+        if self.rivals.counts[subset]:
+            answers["specialist"] = self.rivals.answer(subset, features, mask)
+            answers["specialist_filled"] = self.rivals.answer(subset, features, mask, filled=True)
+        return answers
+
+
+def _warnings(targets: np.ndarray, names: list[Any], unseen: Mapping[str, int] | None) -> list[str]:
+    strange = int((targets < 0).sum())
+    if not strange:
+        return []
+    named = ", ".join(f"'{name}' ({count})" for name, count in (unseen or {}).items())
+    of = f": {named}" if named else ""
+    these = "1 record is" if strange == 1 else f"{strange} records are"
+    return [f"{these} of a class unseen in training{of}: counted as wrong, left out of log loss"]
+
+
+def _confident_mistakes(
+    answers: np.ndarray, targets: np.ndarray, names: list[Any], rows: Sequence[int] | None, most: int
+) -> list[dict[str, Any]]:
+    """The wrong answers that were given with the highest probability."""
+    said, top = answers.argmax(1), answers.max(1)
+    wrong = np.flatnonzero(said != targets)
+    worst = wrong[np.argsort(-top[wrong], kind="stable")][:most]
+    return [
+        {
+            "row": int(rows[i]) if rows is not None else int(i),
+            "truth": names[targets[i]] if targets[i] >= 0 else None,
+            "prediction": names[said[i]],
+            "probability": float(top[i]),
+        }
+        for i in worst
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars as what JSON knows."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# ---------------------------------------------------------------------------------------------- for the terminal
+
+
+def as_text(evaluation: Mapping[str, Any]) -> str:
+    """The evaluation as tables for a terminal of 100 columns."""
+    lines = [f"{evaluation['records']} records" + (f" in {evaluation['groups']} groups" if evaluation["groups"] else "")]
+    lines += [f"warning: {warning}" for warning in evaluation["warnings"]]
+    if evaluation["bad_cells"]:
+        lines.append(f"{len(evaluation['bad_cells'])} bad cells, see the data report")
+    if evaluation["scores"] is None:
+        return "\n".join([*lines, "nothing to judge: no record has a target"])
+    lines += ["", "measure             value   95 % interval"]
+    for name in worth_showing(evaluation["scores"]):
+        score = evaluation["scores"][name]
+        lines.append(f"{words(name):<18} {_number(score['value']):>6}   {_interval(score)}")
+    lines += ["", f"{'':<34} accuracy  95 % interval     macro F1  log loss"]
+    lines += [_score_line("this model", evaluation["scores"])]
+    for name, scores in evaluation["baselines"].items():
+        if scores is not None:
+            label = {"majority": "most frequent class", "concat_logistic": "plain concatenation (logistic)"}.get(name)
+            lines.append(_score_line(label or f"best single view: {scores['view']}", scores))
+    if evaluation["subsets"]:
+        lines += ["", *_subset_lines(evaluation)]
+    return "\n".join(lines)
+
+
+def worth_showing(scores: Mapping[str, Any]) -> list[str]:
+    """Names of measures; micro measures equal accuracy when every record has one class: they stay in the JSON."""
+    return [name for name in MEASURES if name in scores and not name.startswith("micro")]
+
+
+def words(name: str) -> str:
+    """A measure's name for people."""
+    special = {"ece": "calibration error", "auroc": "AUROC"}
+    return special.get(name, name.replace("_", " ").replace("f1", "F1"))
+
+
+def _number(value: float | None, signed: bool = False) -> str:
+    return "-" if value is None else f"{value:+.3f}" if signed else f"{value:.3f}"
+
+
+def _interval(score: Mapping[str, float | None]) -> str:
+    return "" if score["low"] is None else f"[{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def _score_line(label: str, scores: Mapping[str, Any]) -> str:
+    accuracy = scores["accuracy"]
+    label = label if len(label) <= 34 else label[:33] + "…"
+    return (f"{label:<34} {_number(accuracy['value']):>8}  {_interval(accuracy):<16}  "
+            f"{_number(scores['macro_f1']['value']):>7}  {_number(scores['log_loss']['value']):>8}")
+
+
+def _subset_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """Accuracy of every subset beside its specialist; differences in points."""
+    views = evaluation["views"]
+    width = max(len(" + ".join(row["present"])) if len(row["present"]) <= 2 else 22 for row in evaluation["subsets"])
+    width = max(width, 22)
+    lines = ["accuracy by views present; differences in points, with 95 % intervals",
+             f"{'views':<{width}} records  model  specialist  difference           filled  difference"]
+    for row in evaluation["subsets"]:
+        lines.append(f"{subset_name(row['present'], views):<{width}} {row['records']:>7}  {_subset_numbers(row)}")
+    mean = evaluation.get("subsets_mean")
+    if mean and mean["difference"]:
+        lines.append(f"{'mean of ' + str(mean['counted']) + ' counted':<{width}} {'':>7}  {_subset_numbers(mean)}")
+    if any(row["too_few"] for row in evaluation["subsets"]):
+        lines.append(f"(few): under {FEW} training or {FEW_TEST} judged records, not counted")
+    if any(is_worse(row) for row in evaluation["subsets"]):
+        lines.append(f"WORSE: behind its specialist at level {_LEVEL} after Holm's correction")
+    return lines
+
+
+def subset_name(present: Sequence[str], views: Sequence[str]) -> str:
+    """A subset as people say it.
+
+    >>> subset_name(["a", "b", "c"], "abcd"), subset_name(["a", "b"], "ab"), subset_name(["a", "b"], "abcde")
+    ('all but d', 'everything', 'a + b')
+    """
+    if len(present) == len(views) and len(views) > 1:
+        return "everything"
+    if len(present) == len(views) - 1 and len(views) > 3:
+        return "all but " + next(view for view in views if view not in present)
+    return " + ".join(present)
+
+
+def is_worse(row: Mapping[str, Any]) -> bool:
+    """The model is behind its specialist, after Holm's correction."""
+    return row["p_holm"] is not None and row["p_holm"] < _LEVEL
+
+
+def _subset_numbers(row: Mapping[str, Any]) -> str:
+    def accuracy(key: str) -> str:
+        return _number(row[key]["accuracy"]["value"] if row[key] else None)
+
+    def points(key: str) -> str:
+        if not row[key] or row[key]["accuracy"]["value"] is None:
+            return ""
+        one = row[key]["accuracy"]
+        return f"{100 * one['value']:+5.1f} [{100 * one['low']:+5.1f}, {100 * one['high']:+5.1f}]"
+
+    mark = " (few)" if row.get("too_few") else " WORSE" if "p_holm" in row and is_worse(row) else ""
+    return (f"{accuracy('scores'):>5}  {accuracy('specialist'):>10}  {points('difference'):<19}  "
+            f"{accuracy('specialist_filled'):>6}  {points('difference_filled'):<19}{mark}").rstrip()

@@ -1,0 +1,139 @@
+"""Small parts that several shelves share. B records, V views, T positions, D width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .tokens import Tokens
+
+
+def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """Softmax over what the mask allows; all zeros where it allows nothing. Never NaN.
+
+    Args:
+        scores: any shape.
+        mask: bool, broadcastable to ``scores``.
+
+    >>> masked_softmax(torch.zeros(2, 3), torch.tensor([[True, True, False], [False] * 3]))
+    tensor([[0.5000, 0.5000, 0.0000],
+            [0.0000, 0.0000, 0.0000]])
+    """
+    lowest = torch.finfo(scores.dtype).min
+    weights = torch.softmax(torch.where(mask, scores, lowest), dim)
+    return torch.where(mask, weights, torch.zeros_like(weights))
+
+
+def stack_views(parts: Mapping[str, Tokens], views: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Pooled views side by side: (B, V, D) with zeros in empty slots, and presence (B, V) bool."""
+    return (
+        torch.stack([parts[view].pooled() for view in views], 1),
+        torch.stack([parts[view].present for view in views], 1),
+    )
+
+
+class Slots(nn.Module):
+    """A slot per view, with a learned vector where the view is absent.
+
+    Ma et al. 2022 ("learnable missing embeddings"), also AutoMM, arXiv:2412.16243.
+
+    Args:
+        views: names, in any order.
+        dim: D.
+
+    forward: {view: (B, T_v, D)} -> (B, V, D) in sorted order of names, presence (B, V) bool
+    """
+
+    def __init__(self, views: Sequence[str], dim: int) -> None:
+        super().__init__()
+        self.views = sorted(views)
+        self.empty_VD = nn.Parameter(torch.randn(len(self.views), dim) * 0.02)
+
+    def forward(self, parts: Mapping[str, Tokens]) -> tuple[Tensor, Tensor]:
+        x_BVD, present_BV = stack_views(parts, self.views)
+        return torch.where(present_BV[..., None], x_BVD, self.empty_VD), present_BV
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block, written out so that it runs under ``torch.vmap``.
+
+    Vaswani et al. 2017, arXiv:1706.03762; pre-norm as in Xiong et al. 2020, arXiv:2002.04745.
+
+    Args:
+        dim: D, a multiple of ``heads``.
+        heads: attention heads.
+        dropout: share of activations dropped after each sub-layer.
+
+    forward: (B, T, D), mask (B, T) -> (B, T, D)
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_feed = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query_key_value, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.feed = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        batch, length, dim = x_BTD.shape
+        split = self.query_key_value(self.norm_attention(x_BTD)).reshape(batch, length, 3, self.heads, -1)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        scores = query @ key.transpose(-1, -2) / (dim // self.heads) ** 0.5
+        mixed = masked_softmax(scores, mask_BT[:, None, None, :]) @ value
+        x_BTD = x_BTD + self.drop(self.out(mixed.transpose(1, 2).reshape(batch, length, dim)))
+        return x_BTD + self.drop(self.feed(self.norm_feed(x_BTD)))
+
+
+class Condition(nn.Module):
+    """Standardise frozen features on training rows and, when they are wide, turn them to their main axes.
+
+    Constant columns stay zero. Above ``widest`` numbers the ``axes`` principal axes are kept, unwhitened.
+
+    Args:
+        widest: widths up to this stay as they are.
+        axes: principal axes kept of wider features.
+        scale: divide by the training deviation (else features pass centred only by the network's norm).
+
+    forward: (..., P) -> (..., dim)
+    """
+
+    def __init__(self, widest: int = 512, axes: int = 256, scale: bool = True) -> None:
+        super().__init__()
+        self.widest, self.axes, self.scale = widest, axes, scale
+        self.dim = 0
+
+    def fit(self, x_NP: Tensor) -> Condition:
+        """Learn mean, deviation and axes from training rows (N, P)."""
+        x_NP = x_NP.double()
+        mean, spread = x_NP.mean(0), x_NP.std(0, unbiased=False)
+        inverse = torch.where(spread > 1e-6 * (1 + mean.abs()), 1 / spread.clamp_min(1e-12), 0.0)
+        if not self.scale:
+            mean, inverse = torch.zeros_like(mean), torch.ones_like(inverse)
+        width = x_NP.shape[1]
+        basis = torch.zeros(0, 0, dtype=torch.float64)
+        if width > self.widest:
+            z_NP = (x_NP - mean) * inverse
+            values, vectors = torch.linalg.eigh(z_NP.T @ z_NP)
+            useful = int((values > 1e-6 * values.max()).sum())
+            basis = vectors.flip(1)[:, : max(1, min(self.axes, useful))]
+        self._make(mean.float(), inverse.float(), basis.float())
+        return self
+
+    def _make(self, mean: Tensor, inverse: Tensor, basis: Tensor) -> None:
+        self.register_buffer("mean", mean)
+        self.register_buffer("inverse", inverse)
+        self.register_buffer("basis", basis)
+        self.dim = basis.shape[1] if basis.numel() else len(mean)
+
+    def empty(self, width: int, dim: int) -> Condition:
+        """Buffers of the right shape, for weights that are about to be loaded."""
+        basis = torch.zeros(width, dim) if width > self.widest else torch.zeros(0, 0)
+        self._make(torch.zeros(width), torch.ones(width), basis)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = (x - self.mean) * self.inverse
+        return z @ self.basis if self.basis.numel() else z

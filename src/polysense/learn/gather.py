@@ -1,0 +1,146 @@
+"""Tables -> what learning needs: encoders chosen and fitted, features computed once, faults counted.
+
+N records, V views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..contracts import Encoder, Plain
+from ..data.cache import Cache
+from ..data.reading import Cells
+from ..layers import Condition
+from ..registry import modalities
+from .features import Prepared, Views, frozen
+
+#: Values that fitting an encoder's vocabulary or statistics may look at.
+TEXT_SAMPLE, MEDIA_SAMPLE = 50_000, 256
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+
+
+class Joined(Cells):
+    """Cells of one view of several tables behind each other, as if they were one table."""
+
+    def __init__(self, parts: Sequence[Cells]) -> None:
+        self.parts = list(parts)
+        self.view, self.name, self.n = parts[0].view, parts[0].name, sum(part.n for part in parts)
+        self.present = np.concatenate([part.present for part in parts])
+        self._starts = np.cumsum([0, *(part.n for part in parts)])
+
+    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+        return self._ask(rows, lambda part, mine: part.values(mine, pixels))
+
+    def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
+        return self._ask(rows, lambda part, mine: part.digests(mine))
+
+    def _ask(self, rows: Sequence[int] | None, question: Callable[[Cells, list[int]], list[Any]]) -> list[Any]:
+        rows = np.arange(self.n) if rows is None else np.asarray(rows, int)
+        table_N = np.searchsorted(self._starts, rows, side="right") - 1
+        out: list[Any] = [None] * len(rows)
+        for t in np.unique(table_N):
+            where = np.flatnonzero(table_N == t)
+            answers = question(self.parts[t], (rows[where] - self._starts[t]).tolist())
+            for place, given in zip(where.tolist(), answers, strict=True):
+                out[place] = given
+        return out
+
+
+@dataclass
+class Gathered:
+    """Numbers of all views of some records.
+
+    Attributes:
+        names: V views, sorted.
+        present_NV: bool, after unreadable cells have lost their presence.
+        outputs: {view: (N, W) or (N, T, W)} of frozen encoders, as they come.
+        prepared: {view: arrays} for trainable encoders.
+        plain: {view: (N, P) array or CSR} what the rivals read.
+    """
+
+    names: list[str]
+    present_NV: np.ndarray
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    plain: dict[str, Any] = field(default_factory=dict)
+
+    def views(self, conditions: Mapping[str, Condition]) -> Views:
+        """Conditioned features, as the network reads them."""
+        ready = {}
+        with torch.inference_mode():
+            for view, output in self.outputs.items():
+                if output.shape[-1] == 0:  # nothing present at all
+                    output = np.zeros((*output.shape[:-1], conditions[view].mean.shape[0]), np.float32)
+                ready[view] = conditions[view].cpu()(torch.as_tensor(output)).numpy()
+        return Views(self.names, self.present_NV, ready, self.prepared)
+
+
+def sample(cells: Cells, rows: np.ndarray, seed: int) -> list[Any]:
+    """Values of the given rows for fitting: all of a table or text up to a limit, some of the media."""
+    rows = rows[cells.present[rows]]
+    most = TEXT_SAMPLE if cells.view.modality in ("text", "table") else MEDIA_SAMPLE
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    return [value for value in cells.values(rows.tolist()) if value is not None]
+
+
+def fit_plain(encoders: Mapping[str, Encoder], cells: Mapping[str, Cells], rows: np.ndarray, seed: int) -> dict[str, Plain]:
+    """{view: fitted plain features} for the views whose rivals do not read a tower's output."""
+    parts = {}
+    for view, encoder in encoders.items():
+        if not encoder.tower:
+            parts[view] = modalities[cells[view].view.modality].plain()
+            parts[view].fit(sample(cells[view], rows, seed))
+    return parts
+
+
+def gather(
+    encoders: Mapping[str, Encoder], plains: Mapping[str, Plain] | None, cells: Mapping[str, Cells], cache: Cache,
+    *, positions: bool = False, bar: Bar,
+) -> Gathered:
+    """Run every frozen part once over all records and read every cell of the others once.
+
+    Args:
+        plains: {view: fitted plain features}; None where no rival will be asked.
+        positions: keep all positions of frozen towers (the fusion wants them).
+    """
+    names = sorted(encoders)
+    found = Gathered(names, np.zeros((0, 0), bool))
+    for view in names:
+        encoder, mine = encoders[view], cells[view]
+        with bar(f"{view}: {encoder.name}", int(mine.present.sum())) as advance:
+            if encoder.frozen:
+                found.outputs[view] = frozen(encoder, mine, cache, pool=not positions, advance=advance)
+            else:
+                found.prepared[view] = Prepared.of(encoder, mine, advance=advance)
+        if plains is None:
+            continue
+        if view in plains:
+            found.plain[view] = frozen(plains[view], mine, cache)
+        else:
+            output = found.outputs[view]
+            found.plain[view] = output if output.ndim == 2 else frozen(encoder, mine, cache)
+    found.present_NV = np.stack([cells[view].present for view in names], 1) if names else np.zeros((0, 0), bool)
+    return found
+
+
+def fit_conditions(encoders: Mapping[str, Encoder], gathered: Gathered, rows: np.ndarray) -> dict[str, Condition]:
+    """{view: condition fitted on the training rows that have the view} for frozen encoders."""
+    conditions = {}
+    for i, view in enumerate(gathered.names):
+        if view not in gathered.outputs:
+            continue
+        output = gathered.outputs[view][rows[gathered.present_NV[rows, i]]]
+        if output.ndim == 3:
+            output = output[(output != 0).any(-1)]
+        if not len(output):
+            output = np.zeros((1, max(1, encoders[view].dim)), np.float32)
+        conditions[view] = Condition(scale=getattr(encoders[view], "standardise", True)).fit(torch.as_tensor(output))
+    return conditions

@@ -1,0 +1,598 @@
+"""The rivals every model is measured against: one logistic regression per subset of views.
+
+N records, B records of a batch, V views, P width of a view, C classes, n training records of a regression.
+
+For each subset S of views there are two: the *specialist*, trained on the training records that have all of S,
+and the *filled* specialist, trained on all training records with zeros for absent parts and presence bits
+appended. The best single view and the plain concatenation are among them.
+
+Preparation, learned on the training records that have the view: each column is centred and divided by its
+deviation (columns that never vary are dropped), then the block is divided by the root of its width, so that every
+view starts with the same weight. A sparse block (TF-IDF) stays sparse: see ``Scale``.
+
+Regression: multinomial, L2, intercept not penalised; for two classes one weight vector, as in scikit-learn, so
+C means the same. C is the one of {1, 10, 100, 1000} with the least log loss on the validation records that have
+all of S; where they are under 30, by 3-fold cross validation on the training records. A class that a subset's
+training records lack gets 1e-6 of its prior, so that log loss stays finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+Subset = tuple[str, ...]
+Features = Mapping[str, Any]
+
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+FEW = 60  #: training records below which a specialist is not counted
+_FEW_VALID = 30  # validation records below which C is chosen by cross validation
+_LEAK = 1e-6  # share of the prior mixed into every answer
+_INTERCEPT = 100.0  # squared size of the constant feature: penalty of the intercept next to none
+_KERNEL_LIMIT = 2500  # training records up to which the n x n Gram matrix is the cheaper way
+
+
+def subsets_of(views: Sequence[str]) -> list[Subset]:
+    """Subsets that are judged: all up to five views; beyond, singles, pairs, all but one, everything.
+
+    >>> subsets_of(["a", "b", "c"])
+    [('a',), ('b',), ('c',), ('a', 'b'), ('a', 'c'), ('b', 'c'), ('a', 'b', 'c')]
+    >>> len(subsets_of("abcdef"))
+    28
+    """
+    n = len(views)
+    sizes = range(1, n + 1) if n <= 5 else sorted({1, 2, n - 1, n})
+    return [tuple(subset) for size in sizes for subset in combinations(views, size)]
+
+
+def _is_sparse(block: Any) -> bool:
+    return hasattr(block, "tocsr")
+
+
+@dataclass
+class Scale:
+    """Standardisation of a view's block, learned on training rows.
+
+    (x - mean) / deviation / root of width. A sparse block is not centred, so that it stays sparse: its columns are
+    divided by deviation and root of width only. (Measured on 950 short texts, against one number for the whole
+    block: Chinese +2.3 points of accuracy, English -1.9, both together +1.0.)
+    """
+
+    scale: np.ndarray  # (P,)
+    mean: np.ndarray | None = None  # (P,), dense blocks only
+
+    @classmethod
+    def learn(cls, block: Any) -> Scale:
+        """From the rows that have the view."""
+        if _is_sparse(block):
+            n = max(block.shape[0], 1)
+            mean = np.asarray(block.sum(0), np.float64).ravel() / n
+            power = np.asarray(block.multiply(block).sum(0), np.float64).ravel() / n
+            return cls(cls._inverse(np.sqrt(np.maximum(power - mean**2, 0)), mean))
+        block = np.asarray(block, np.float64)
+        if not len(block):
+            return cls(np.zeros(block.shape[1]), np.zeros(block.shape[1]))
+        mean = block.mean(0)
+        return cls(cls._inverse(block.std(0), mean), mean)
+
+    @staticmethod
+    def _inverse(deviation: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """One over deviation and root of width; 0 for columns that do not vary beyond rounding."""
+        varies = deviation > np.maximum(1e-6 * np.abs(mean), 1e-30)
+        return np.divide(1.0, deviation, out=np.zeros(len(mean)), where=varies) / np.sqrt(max(len(mean), 1))
+
+    def apply(self, block: Any, present_N: np.ndarray) -> Any:
+        """Standardised float64 block; rows of absent records are zero, whatever stood there."""
+        if _is_sparse(block):
+            from scipy import sparse
+
+            keep = sparse.diags_array(present_N.astype(np.float64))
+            return (keep @ sparse.csr_array(block) @ sparse.diags_array(self.scale)).tocsr()
+        out = np.zeros(block.shape)
+        out[present_N] = (np.asarray(block)[present_N] - self.mean) * self.scale
+        return out
+
+
+@dataclass
+class Regression:
+    """A fitted rival of one subset.
+
+    Attributes:
+        strength: the C that was chosen.
+        records: training records.
+        classes: class numbers that occur among them; one column of the weights each.
+        weights: {view: (P, classes)}, of standardised blocks.
+        bits: {view: (classes,)}, of presence bits; empty for the specialist.
+        bias: (classes,).
+    """
+
+    strength: float
+    records: int
+    classes: np.ndarray
+    weights: dict[str, np.ndarray]
+    bias: np.ndarray
+    bits: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def answer(self, blocks: Features, present: Mapping[str, np.ndarray], prior: np.ndarray) -> np.ndarray:
+        """(B, C) from standardised blocks."""
+        logits = np.tile(self.bias.astype(np.float64), (len(next(iter(present.values()))), 1))
+        for view, weight in self.weights.items():
+            logits += blocks[view] @ weight
+            if view in self.bits:
+                logits += present[view][:, None] * self.bits[view]
+        answer = np.zeros((len(logits), len(prior)))
+        answer[:, self.classes] = _softmax(logits)
+        return (1 - _LEAK) * answer + _LEAK * prior
+
+
+class Rivals:
+    """Specialists, filled specialists and the best single view; made by ``Rivals.train``.
+
+    Attributes:
+        views: names, in the order of the mask's columns.
+        subsets: that have specialists.
+        counts: {subset: training records that have all of it}.
+        prior: (C,) shares of the classes in training.
+        ranking: views from best to worst, by accuracy on validation records (the prior where the view is absent).
+        best_single: the first of them.
+        sampled: training records the rivals saw, where that is fewer than there were; else None.
+    """
+
+    def __init__(self, views: Sequence[str], classes: int) -> None:
+        self.views, self.classes = list(views), classes
+        self.subsets = subsets_of(self.views)
+        self.counts: dict[Subset, int] = {}
+        self.prior = np.full(classes, 1 / max(classes, 1))
+        self.ranking = list(views)
+        self.sampled: int | None = None
+        self._scales: dict[str, Scale] = {}
+        self._fitted: dict[tuple[Subset, bool], Regression] = {}
+
+    @property
+    def best_single(self) -> str:
+        return self.ranking[0]
+
+    def best_of(self, subset: Sequence[str]) -> str:
+        """The best single view among some, as validation ranked them."""
+        return next(view for view in self.ranking if view in subset)
+
+    def strength(self, subset: Sequence[str], *, filled: bool = False) -> float | None:
+        """The C that was chosen; None where fewer than two classes left nothing to fit."""
+        fitted = self._fitted.get((self._key(subset), filled))
+        return fitted.strength if fitted else None
+
+    def few(self, subset: Sequence[str]) -> bool:
+        """Trained on too few records to be counted."""
+        return self.counts.get(self._key(subset), 0) < FEW
+
+    def _key(self, subset: Sequence[str]) -> Subset:
+        return tuple(view for view in self.views if view in set(subset))
+
+    @classmethod
+    def train(
+        cls, features: Features, present: np.ndarray, targets: np.ndarray,
+        valid_features: Features | None = None, valid_present: np.ndarray | None = None,
+        valid_targets: np.ndarray | None = None, *, views: Sequence[str], classes: int, seed: int = 0,
+        progress: Callable[[int, int], None] | None = None, limit: int = 50_000,
+    ) -> Rivals:
+        """Fit all rivals.
+
+        Args:
+            features: {view: (N, P)} dense or sparse, of the training records; absent rows are never read.
+            present: (N, V) bool.
+            targets: (N,) class numbers.
+            valid_features: likewise for the validation records, which choose C and the best single view.
+            views: names, in the order of the mask's columns.
+            classes: C.
+            seed: of the sample and the folds.
+            progress: called with (regressions done, all of them).
+            limit: training records above which a sample, stratified by nothing, is drawn.
+        """
+        self = cls(views, classes)
+        present, targets = np.asarray(present, bool), np.asarray(targets, int)
+        self.prior = np.bincount(targets, minlength=classes) / max(len(targets), 1)
+        if len(targets) > limit:
+            chosen = np.sort(np.random.default_rng(seed).choice(len(targets), limit, replace=False))
+            features = {view: features[view][chosen] for view in views}
+            present, targets, self.sampled = present[chosen], targets[chosen], limit
+        for v, view in enumerate(views):
+            self._scales[view] = Scale.learn(features[view][np.flatnonzero(present[:, v])])
+        train = _Records(self._blocks(features, present, views), present, targets, list(views))
+        valid = None
+        if valid_targets is not None and len(valid_targets):
+            valid_present, valid_targets = np.asarray(valid_present, bool), np.asarray(valid_targets, int)
+            known = valid_targets >= 0
+            blocks = self._blocks({view: valid_features[view][known] for view in views}, valid_present[known], views)
+            valid = _Records(blocks, valid_present[known], valid_targets[known], list(views))
+        fit = _Fit(train, valid, self.prior, seed)
+        jobs = [(subset, filled) for subset in self.subsets for filled in (False, True)]
+        for done, (subset, filled) in enumerate(jobs):
+            self.counts[subset] = int(train.having(subset).sum())
+            whole = filled and self.counts[subset] == len(targets)  # then bits say nothing: one rival, not two
+            fitted = self._fitted.get((subset, False)) if whole else fit(subset, filled)
+            if fitted is not None:
+                self._fitted[subset, filled] = fitted
+            if progress:
+                progress(done + 1, len(jobs))
+        self.ranking = self._rank(valid or train)
+        return self
+
+    def _blocks(self, features: Features, present: np.ndarray, views: Sequence[str]) -> dict[str, Any]:
+        return {
+            view: self._scales[view].apply(features[view], present[:, self.views.index(view)]) for view in views
+        }
+
+    def _rank(self, judged: _Records) -> list[str]:
+        def merit(view: str) -> tuple[float, float]:
+            answer = self._answer((view,), judged.blocks, judged.present, filled=False)
+            loss = -np.log(answer[np.arange(len(answer)), judged.targets] + 1e-30)
+            return float((answer.argmax(1) == judged.targets).mean()), -float(loss.mean())
+
+        return sorted(self.views, key=merit, reverse=True) if len(judged.targets) else list(self.views)
+
+    def answer(
+        self, subset: Sequence[str], features: Features, present: np.ndarray, *, filled: bool = False
+    ) -> np.ndarray:
+        """Probabilities of a rival.
+
+        A record that lacks a view of the subset is answered by the filled rival; one that lacks all of them gets
+        the prior. So a single view's rival gives the prior where its view is absent.
+
+        Args:
+            subset: views; the rival never reads others.
+            features: {view: (B, P)}, at least of the subset's views.
+            present: (B, V) bool, columns as in ``views``.
+            filled: the rival trained on all records with presence bits.
+
+        Returns:
+            (B, C).
+        """
+        key, present = self._key(subset), np.asarray(present, bool)
+        return self._answer(key, self._blocks(features, present, key), present, filled=filled)
+
+    def _answer(self, key: Subset, blocks: Features, present: np.ndarray, *, filled: bool) -> np.ndarray:
+        columns = {view: present[:, self.views.index(view)] for view in key}
+        having = np.sum(list(columns.values()), axis=0)
+        out = np.tile(self.prior, (len(present), 1))
+        for rows, kind in (
+            (having == len(key), filled),
+            ((having > 0) & (having < len(key)), True),
+        ):
+            fitted = self._fitted.get((key, kind))
+            rows = np.flatnonzero(rows)
+            if fitted is not None and len(rows):
+                out[rows] = fitted.answer(
+                    {view: blocks[view][rows] for view in key},
+                    {view: column[rows] for view, column in columns.items()}, self.prior,
+                )
+        return out
+
+    def state(self) -> dict[str, Any]:
+        """Everything as a tree of JSON values and arrays."""
+        fitted = {}
+        for number, ((subset, filled), one) in enumerate(self._fitted.items()):
+            fitted[str(number)] = {
+                "subset": list(subset), "filled": filled, "strength": one.strength, "records": one.records,
+                "classes": one.classes, "bias": one.bias, "weights": dict(one.weights), "bits": dict(one.bits),
+            }
+        return {
+            "views": list(self.views), "classes": self.classes, "ranking": list(self.ranking),
+            "sampled": self.sampled, "counts": [self.counts[subset] for subset in self.subsets],
+            "prior": self.prior,
+            "scales": {
+                view: {"scale": one.scale} | ({} if one.mean is None else {"mean": one.mean})
+                for view, one in self._scales.items()
+            },
+            "fitted": fitted,
+        }
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any]) -> Rivals:
+        """Undo ``state``."""
+        self = cls(state["views"], state["classes"])
+        self.ranking, self.sampled = list(state["ranking"]), state["sampled"]
+        self.counts = dict(zip(self.subsets, state["counts"], strict=True))
+        self.prior = np.asarray(state["prior"])
+        self._scales = {view: Scale(one["scale"], one.get("mean")) for view, one in state["scales"].items()}
+        for one in state["fitted"].values():
+            self._fitted[tuple(one["subset"]), one["filled"]] = Regression(
+                one["strength"], one["records"], np.asarray(one["classes"]), dict(one["weights"]), one["bias"],
+                dict(one.get("bits") or {}),
+            )
+        return self
+
+
+@dataclass
+class _Records:
+    """Standardised blocks of some records, with their mask and targets."""
+
+    blocks: dict[str, Any]
+    present: np.ndarray
+    targets: np.ndarray
+    views: list[str]
+
+    def having(self, subset: Subset) -> np.ndarray:
+        """(N,) bool: records that have all views of the subset."""
+        return self.present[:, [self.views.index(view) for view in subset]].all(1)
+
+
+class _Fit:
+    """Fits the rivals of all subsets; views' kernels are computed once and summed."""
+
+    def __init__(self, train: _Records, valid: _Records | None, prior: np.ndarray, seed: int) -> None:
+        self.train, self.valid, self.prior, self.seed = train, valid, prior, seed
+        self._kernels: dict[str, np.ndarray] = {}
+        self._across: dict[str, np.ndarray] = {}
+
+    def __call__(self, subset: Subset, filled: bool) -> Regression | None:
+        everyone = np.ones(len(self.train.targets), bool)
+        rows = np.flatnonzero(everyone if filled else self.train.having(subset))
+        classes = np.unique(self.train.targets[rows])
+        if len(classes) < 2:
+            return None
+        judges = self._judges(subset)
+        problem = (_Kernel if len(rows) <= _KERNEL_LIMIT else _Primal)(self, subset, filled, rows)
+        labels = np.searchsorted(classes, self.train.targets[rows])
+        if judges is not None:
+            path = problem.path(np.arange(len(rows)), labels, len(classes))
+            losses = [self._loss(problem.valid_logits(one, judges), classes, judges) for one in path]
+        else:
+            losses = self._cross_validated(problem, labels, classes)
+            upto = int(np.argmin(losses)) + 1
+            path = problem.path(np.arange(len(rows)), labels, len(classes), STRENGTHS[:upto])
+        best = int(np.argmin(losses))
+        weights, bits, bias = problem.primal(path[best])
+        return Regression(
+            STRENGTHS[best], len(rows), classes, {view: w.astype(np.float32) for view, w in weights.items()},
+            bias.astype(np.float32), {view: b.astype(np.float32) for view, b in bits.items()},
+        )
+
+    def _judges(self, subset: Subset) -> np.ndarray | None:
+        """Validation records that choose C; None where they are too few."""
+        if self.valid is None:
+            return None
+        rows = np.flatnonzero(self.valid.having(subset))
+        return rows if len(rows) >= _FEW_VALID else None
+
+    def _loss(self, logits: np.ndarray, classes: np.ndarray, judges: np.ndarray) -> float:
+        return _mean_log_loss(logits, classes, self.valid.targets[judges], self.prior)
+
+    def _cross_validated(self, problem: _Kernel | _Primal, labels: np.ndarray, classes: np.ndarray) -> list[float]:
+        fold = _folds(labels, 3, self.seed)
+        losses = np.zeros(len(STRENGTHS))
+        for k in range(3):
+            inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+            seen = np.unique(labels[inside])
+            if len(seen) < 2 or not len(outside):
+                continue
+            path = problem.path(inside, np.searchsorted(seen, labels[inside]), len(seen))
+            for i, one in enumerate(path):
+                logits = problem.train_logits(one, inside, outside)
+                losses[i] += len(outside) * _mean_log_loss(logits, classes[seen], classes[labels[outside]], self.prior)
+        return list(losses)
+
+    def kernel(self, view: str) -> np.ndarray:
+        """(N, N) inner products of a view's rows."""
+        if view not in self._kernels:
+            block = self.train.blocks[view]
+            self._kernels[view] = _dense(block @ block.T)
+        return self._kernels[view]
+
+    def across(self, view: str) -> np.ndarray:
+        """(validation, N) inner products of a view's rows."""
+        if view not in self._across:
+            self._across[view] = _dense(self.valid.blocks[view] @ self.train.blocks[view].T)
+        return self._across[view]
+
+
+class _Kernel:
+    """Regression in the span of the training rows: exact by the representer theorem, W = X'a."""
+
+    def __init__(self, fit: _Fit, subset: Subset, filled: bool, rows: np.ndarray) -> None:
+        self.fit, self.subset, self.filled, self.rows = fit, subset, filled, rows
+        self.gram = sum(fit.kernel(view)[np.ix_(rows, rows)] for view in subset) + _INTERCEPT
+        self.bits = fit.train.present[rows].astype(np.float64)
+        if filled:
+            mine = self._mine(self.bits, fit.train.views)
+            self.gram += mine @ mine.T
+
+    def _mine(self, present: np.ndarray, views: list[str]) -> np.ndarray:
+        return present[:, [views.index(view) for view in self.subset]].astype(np.float64)
+
+    def path(
+        self, inside: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float] = STRENGTHS
+    ) -> list[np.ndarray]:
+        gram = self.gram if len(inside) == len(self.rows) else self.gram[np.ix_(inside, inside)]
+        return _solve(gram, labels, classes, strengths)
+
+    def train_logits(self, dual: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+        return self.gram[np.ix_(outside, inside)] @ dual
+
+    def valid_logits(self, dual: np.ndarray, judges: np.ndarray) -> np.ndarray:
+        fit = self.fit
+        across = sum(fit.across(view)[np.ix_(judges, self.rows)] for view in self.subset) + _INTERCEPT
+        if self.filled:
+            here = self._mine(fit.valid.present[judges], fit.valid.views)
+            across = across + here @ self._mine(self.bits, fit.train.views).T
+        return across @ dual
+
+    def primal(self, dual: np.ndarray) -> tuple[dict, dict, np.ndarray]:
+        train = self.fit.train
+        weights = {view: _dense(train.blocks[view][self.rows].T @ dual) for view in self.subset}
+        bits = {}
+        if self.filled:
+            bits = {view: self.bits[:, train.views.index(view)] @ dual for view in self.subset}
+        return weights, bits, _INTERCEPT * dual.sum(0)
+
+
+class _Primal:
+    """Regression on the columns themselves, for many records: L-BFGS over the views' blocks, unstacked."""
+
+    def __init__(self, fit: _Fit, subset: Subset, filled: bool, rows: np.ndarray) -> None:
+        self.fit, self.subset, self.filled, self.rows = fit, subset, filled, rows
+        self.blocks = self._gather(fit.train, rows)
+        self.widths = [block.shape[1] for block in self.blocks]
+
+    def _gather(self, records: _Records, rows: np.ndarray) -> list[Any]:
+        blocks = [records.blocks[view][rows] for view in self.subset]
+        if self.filled:
+            blocks.append(records.present[np.ix_(rows, [records.views.index(v) for v in self.subset])].astype(float))
+        return [*blocks, np.full((len(rows), 1), np.sqrt(_INTERCEPT))]
+
+    def _parts(self, weights: np.ndarray) -> list[np.ndarray]:
+        return np.split(weights, np.cumsum(self.widths)[:-1])
+
+    def _logits(self, blocks: list[Any], weights: np.ndarray) -> np.ndarray:
+        return sum(block @ part for block, part in zip(blocks, self._parts(weights), strict=True))
+
+    def path(
+        self, inside: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float] = STRENGTHS
+    ) -> list[np.ndarray]:
+        from scipy.optimize import minimize
+
+        whole = len(inside) == len(self.rows)
+        blocks = self.blocks if whole else [block[inside] for block in self.blocks]
+        truth = np.eye(classes)[labels]
+        shape = (sum(self.widths), classes)
+        weights, found = np.zeros(shape), []
+        for strength in strengths:
+            strength = _softmax_strength(strength, classes)
+
+            def objective(flat: np.ndarray, strength: float = strength) -> tuple[float, np.ndarray]:
+                weights = flat.reshape(shape)
+                loss, error = _loss_and_error(self._logits(blocks, weights), labels, truth)
+                gradient = np.concatenate([_dense(block.T @ error) for block in blocks]) + weights / strength
+                value = loss + (weights**2).sum() / (2 * strength)
+                return value / len(labels), gradient.ravel() / len(labels)
+
+            result = minimize(objective, weights.ravel(), jac=True, method="L-BFGS-B",
+                              options={"maxiter": 500, "gtol": 1e-6, "ftol": 1e-9})
+            weights = result.x.reshape(shape)
+            found.append(weights)
+        return found
+
+    def train_logits(self, weights: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+        return self._logits([block[outside] for block in self.blocks], weights)
+
+    def valid_logits(self, weights: np.ndarray, judges: np.ndarray) -> np.ndarray:
+        return self._logits(self._gather(self.fit.valid, judges), weights)
+
+    def primal(self, weights: np.ndarray) -> tuple[dict, dict, np.ndarray]:
+        parts = self._parts(weights)
+        bits = dict(zip(self.subset, parts[-2], strict=True)) if self.filled else {}
+        return dict(zip(self.subset, parts, strict=False)), bits, np.sqrt(_INTERCEPT) * parts[-1][0]
+
+
+def _solve(
+    gram: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float],
+    tolerance: float = 1e-3, memory: int = 8, rounds: int = 300,
+) -> list[np.ndarray]:
+    """Multinomial logistic regression in dual coordinates, for rising C.
+
+    Minimises sum of losses of f = K a, plus tr(a'K a) / 2C. Everything is said with the functional gradient
+    g = p - y + a/C (the gradient is K g) and with f, so one solve a step is the whole cost: L-BFGS whose initial
+    inverse Hessian is (k K K + K/C)^-1, where k is the mean of p(1 - p); K r then comes free from
+    k K r + r/C = q.
+
+    Args:
+        gram: (n, n) inner products K.
+        labels: (n,) 0..classes-1.
+        strengths: values of C, rising; each starts from the last solution.
+
+    Returns:
+        a (n, classes) for each C.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    truth = np.eye(classes)[labels]
+    a = np.zeros((len(labels), classes))
+    f = np.zeros_like(a)
+    found = []
+    for strength in strengths:
+        strength = _softmax_strength(strength, classes)
+        loss, error = _loss_and_error(f, labels, truth)
+        p = error + truth
+        curve = max(float((p * (1 - p)).mean()), 0.01)
+        shifted = curve * gram
+        shifted[np.diag_indices(len(gram))] += 1 / strength
+        factor = cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False)
+        value = loss + np.vdot(a, f) / (2 * strength)
+        g = error + a / strength
+        steps: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
+        for _ in range(rounds):
+            q, used = g.copy(), []
+            for s, ks, y, rho in reversed(steps):
+                used.append(rho * np.vdot(ks, q))
+                q -= used[-1] * y
+            r = np.ascontiguousarray(cho_solve(factor, q, check_finite=False))
+            kr = (q - r / strength) / curve
+            for (s, ks, y, rho), first in zip(steps, reversed(used), strict=True):
+                second = rho * np.vdot(y, kr)
+                r += (first - second) * s
+                kr += (first - second) * ks
+            slope = -np.vdot(g, kr)  # of the objective along -r
+            if -slope < tolerance**2 * len(labels):
+                break
+            size = 1.0
+            while True:
+                new_a, new_f = a - size * r, f - size * kr
+                loss, error = _loss_and_error(new_f, labels, truth)
+                new_value = loss + np.vdot(new_a, new_f) / (2 * strength)
+                if new_value <= value + 1e-4 * size * slope or size < 1e-6:
+                    break
+                size /= 2
+            new_g = error + new_a / strength
+            s, ks, y = new_a - a, new_f - f, new_g - g
+            along = np.vdot(y, ks)
+            if along > 0:
+                steps = [*steps[-memory + 1 :], (s, ks, y, 1 / along)]
+            a, f, g, value = new_a, new_f, new_g, new_value
+        found.append(a)
+    return found
+
+
+def _softmax_strength(strength: float, classes: int) -> float:
+    """C for one weight vector per class; of two opposite vectors each carries half the penalty."""
+    return 2 * strength if classes == 2 else strength
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    return p
+
+
+def _loss_and_error(logits: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
+    """Summed log loss, and p - y."""
+    shifted = logits - logits.max(1, keepdims=True)
+    p = np.exp(shifted)
+    total = p.sum(1, keepdims=True)
+    loss = float((np.log(total[:, 0]) - shifted[np.arange(len(labels)), labels]).sum())
+    p /= total
+    p -= truth
+    return loss, p
+
+
+def _mean_log_loss(logits: np.ndarray, classes: np.ndarray, targets: np.ndarray, prior: np.ndarray) -> float:
+    """Log loss of answers over some of the classes, mixed with the prior as ``Regression.answer`` does."""
+    answer = np.zeros((len(logits), len(prior)))
+    answer[:, classes] = _softmax(logits)
+    own = (1 - _LEAK) * answer[np.arange(len(targets)), targets] + _LEAK * prior[targets]
+    return float(-np.log(np.maximum(own, 1e-30)).mean())
+
+
+def _folds(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """(n,) fold numbers, each class dealt out evenly."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    fold = np.empty(len(labels), int)
+    fold[order] = np.arange(len(labels)) % k
+    return fold
+
+
+def _dense(block: Any) -> np.ndarray:
+    return block.toarray() if _is_sparse(block) else np.asarray(block)

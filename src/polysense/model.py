@@ -1,0 +1,737 @@
+"""The estimator that answers: views of a record -> target.
+
+N records, V views, C classes.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from . import store
+from .contracts import Encoder
+from .data import splits
+from .data.cache import Cache
+from .data.reading import Cells, ViewCells, all_faults, judge_faults, read_cells
+from .data.records import Records, as_records
+from .data.schema import Schema, guess
+from .errors import BadColumn, BadModel, BadOption, BadTable, NotFitted
+from .judge.evaluate import evaluate
+from .learn.features import answer, encode
+from .learn.gather import Gathered, Joined, fit_conditions, fit_plain, gather, sample
+from .learn.loop import Training, train
+from .learn.rivals import Rivals, subsets_of
+from .layers import Condition
+from .modality.towers import default_encoder
+from .network import Encoders, Network
+from .registry import encoders as encoder_shelf
+from .registry import fusions, modalities, suggest, tasks
+from .talk import Talk
+from .tokens import Tokens
+
+#: Share of the training records that validation gets where no one says otherwise.
+VALID_SHARE = 0.2
+#: Below this many records a look into the disk cache costs more than it can save.
+FEW_TO_CACHE = 32
+#: Sections of ``options`` that are not views.
+SECTIONS = ("fusion", "train", "task")
+
+
+class Model(ClassifierMixin, BaseEstimator):
+    """One model from records whose cells are text, pictures, sounds, numbers and categories.
+
+    Any view may be missing in any record, in training and at prediction.
+
+    Args:
+        target: column to predict; may be left out if ``fit`` gets ``y``.
+        task: name of a task, see ``polysense list tasks``.
+        columns: {column: kind} where the guess is to be overruled.
+        fusion: name of a fusion, see ``polysense list fusions``.
+        encoders: {view: name of an encoder, or of an encoder with its tower ("text.pretrained:FOLDER"),
+            or an own ``nn.Module``}; views left out get the default.
+        options: {"train.epochs": 20, "fusion.heads": 2, "photo.pixels": 64, ...}, or nested dicts.
+        group: column whose equal values belong together: never split, resampled as one.
+        seed: of everything random.
+        split: column that says train, valid or test for each record.
+        on_bad: what to do with records that hold an unreadable cell: "error", "mask" or "drop".
+        max_bad: share of unreadable cells of a column above which fit and evaluate stop.
+        download: a hub id may be downloaded; otherwise nothing touches the network.
+        cache: keep outputs of frozen encoders on disk.
+        verbose: talk and progress bars on stderr.
+
+    Attributes:
+        classes_: (C,) after fit.
+        schema_: columns, kinds and reasons.
+        history_: one dict per epoch.
+        rivals_: the plain baselines trained beside the model.
+        data_report_: what was found in the table.
+        valid_: evaluation on the validation records.
+
+    >>> from polysense import demo
+    >>> model = Model("label", options={"train.epochs": 2}).fit(demo.made_up(60))
+    >>> len(model.predict(demo.made_up(3, seed=1)))
+    3
+    """
+
+    def __init__(
+        self, target: str | None = None, *, task: str = "classify", columns: Mapping[str, str] | None = None,
+        fusion: str = "concat", encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
+        group: str | None = None, seed: int = 0, split: str | None = None, on_bad: str = "mask", max_bad: float = 0.2,
+        download: bool = False, cache: bool = True, verbose: bool = False,
+    ) -> None:
+        self.target = target
+        self.task = task
+        self.columns = columns
+        self.fusion = fusion
+        self.encoders = encoders
+        self.options = options
+        self.group = group
+        self.seed = seed
+        self.split = split
+        self.on_bad = on_bad
+        self.max_bad = max_bad
+        self.download = download
+        self.cache = cache
+        self.verbose = verbose
+
+    # --- learning --------------------------------------------------------------------------------
+
+    def fit(self, records: Any, y: Sequence[Any] | None = None, valid: Any = None) -> Model:
+        """Learn from records.
+
+        Args:
+            records: path of a table, list of dicts, pandas frame, or ``Records``.
+            y: targets, if they are no column of the records.
+            valid: validation records, likewise; (records, y) if ``y`` is given. Otherwise a fifth of
+                the training records, whole groups together.
+
+        Raises:
+            BadTable, BadColumn, BadOption: what is wrong, where, and the cure.
+        """
+        started = time.process_time()
+        talk = Talk(self.verbose)
+        plan = self._plan()
+        tables = self._open_all(records, y, valid, talk)
+        schema = self._schema(tables[0].records)
+        talk.say(schema.describe())
+        plan.check_views([view.name for view in schema.views])
+        train_rows, valid_rows = self._divide(tables, talk)
+        cells = _join([read_cells(table.records, schema) for table in tables])
+        self._check_faults(cells)
+        task = tasks.make(self.task, **plan.options["task"])
+        targets = [value for table in tables for value in table.targets]
+        task.fit([targets[i] for i in train_rows])
+
+        encoders = self._encoders(plan, cells, train_rows, talk)
+        fusion = plan.fusion(sorted(encoders), plan.training.dim)
+        plains = fit_plain(encoders, cells, train_rows, self.seed)
+        cache = Cache() if self.cache else Cache.off()
+        found = gather(encoders, plains, cells, cache, positions=fusion.positions, bar=talk.bar)
+        self._check_faults(cells)
+        leaks = _leaks(cells, train_rows, valid_rows, talk)
+        if self.on_bad == "drop":
+            bad = _bad_rows(cells)
+            train_rows, valid_rows = np.setdiff1d(train_rows, bad), np.setdiff1d(valid_rows, bad)
+
+        labels = task.encode(targets)
+        self.rivals_ = self._rivals(found, labels["label"], train_rows, valid_rows, len(task.classes), talk)
+        conditions = fit_conditions(encoders, found, train_rows)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            network = Network(Encoders(encoders, conditions), plan.fusion, task, **plan.training.network())
+        views = found.views(conditions)
+
+        def measure(answers: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+            known = labels["label"][rows] >= 0
+            picked = answers[known, labels["label"][rows][known]]
+            return {
+                "loss": float(-np.log(np.maximum(picked, 1e-7)).mean()) if known.any() else float("nan"),
+                "accuracy": float((answers.argmax(1) == labels["label"][rows]).mean()),
+            }
+
+        with talk.bar("training", plan.training.epochs) as advance:
+            history = train(
+                network, views, labels, train_rows, valid_rows, options=plan.training, seed=self.seed,
+                names=lambda row: _row_name(tables, row), measure=measure,
+                log=lambda epoch: advance(1, _figures(epoch)),
+            )
+        for name in history.skipped:
+            talk.say(f"a batch with a loss that is not finite was skipped; its records: {name}")
+
+        self._accept(network.cpu(), task, schema, plains)
+        self.history_ = history.epochs
+        self.data_report_ = self._data_report(tables, schema, cells, train_rows, valid_rows, leaks)
+        self.made_ = self._made(plan, tables, started)
+        self.valid_ = None
+        if len(valid_rows):
+            tokens = encode(network, views, valid_rows)
+            self.valid_ = self._evaluation(
+                found, tokens, valid_rows, targets, self._joined_groups(tables), subsets=False, samples=1000
+            )
+        return self
+
+    def _plan(self) -> _Plan:
+        if self.on_bad not in ("error", "mask", "drop"):
+            raise BadOption(f"on_bad='{self.on_bad}' must be 'error', 'mask' or 'drop'")
+        if not 0 <= self.max_bad <= 1:
+            raise BadOption(f"max_bad={self.max_bad} must be a share from 0 to 1")
+        if self.task not in tasks:
+            tasks[self.task]
+        return _Plan.of(self.fusion, self.task, self.options or {})
+
+    def _open_all(self, records: Any, y: Any, valid: Any, talk: Talk) -> list[_Table]:
+        opened = [self._open(records, y, talk)]
+        if valid is not None:
+            part, targets = valid if isinstance(valid, tuple) else (valid, None)
+            opened.append(self._open(part, targets, talk))
+        if not len(opened[0].rows):
+            raise BadTable(f"{opened[0].records.source} holds no record with a target; there is nothing to learn from")
+        return opened
+
+    def _open(self, records: Any, y: Sequence[Any] | None, talk: Talk) -> _Table:
+        """Records with their targets; those without a target are counted aloud and left out of ``rows``."""
+        records = as_records(records)
+        for note in records.notes:
+            talk.say(note)
+        targets = self._targets_of(records, y)
+        rows = np.array([i for i, value in enumerate(targets) if value is not None], int)
+        if len(rows) < len(targets):
+            talk.say(
+                f"{records.source}: {len(targets) - len(rows)} of {len(targets)} records have no target and are left out"
+            )
+        return _Table(records, targets, rows)
+
+    def _targets_of(self, records: Records, y: Sequence[Any] | None) -> list[Any]:
+        if y is not None:
+            if len(y) != len(records):
+                raise BadTable(f"{len(y)} targets were given for {len(records)} records")
+            return [_as_class(value) for value in y]
+        if self.target is None:
+            raise BadColumn("no target is named; give Model(target) or fit(records, y)")
+        return [_as_class(value) for value in _column(records, self.target)]
+
+    def _schema(self, records: Records) -> Schema:
+        aside = [name for name in (self.target, self.group, self.split) if name and name in records.names]
+        schema = guess(records, declared=dict(self.columns or {}), exclude=aside)
+        if not schema.views:
+            raise BadTable(f"{records.source} has no column to learn from\n{schema.describe()}")
+        return schema
+
+    def _divide(self, tables: list[_Table], talk: Talk) -> tuple[np.ndarray, np.ndarray]:
+        """Rows for training and validation, over all tables behind each other."""
+        first = tables[0]
+        rows = first.rows
+        if self.split:
+            marks = [str(mark).strip().lower() for mark in _column(first.records, self.split)]
+            odd = next((i for i, mark in enumerate(marks) if mark not in ("train", "valid", "test")), None)
+            if odd is not None:
+                raise BadColumn(
+                    f"{first.records.source} row {odd}: column '{self.split}' says {marks[odd]!r}; "
+                    "it must say train, valid or test"
+                )
+            train_rows, valid_rows = (np.array([i for i in rows if marks[i] == part], int) for part in ("train", "valid"))
+        elif len(tables) > 1:
+            train_rows, valid_rows = rows, len(first.records) + tables[1].rows
+        else:
+            groups = self._groups(first.records)
+            train_rows, valid_rows = (
+                rows[part] for part in splits.split(
+                    [first.targets[i] for i in rows], (1 - VALID_SHARE, VALID_SHARE), seed=self.seed,
+                    groups=None if groups is None else [groups[i] for i in rows],
+                )
+            )
+        talk.say(f"{len(train_rows)} records for training, {len(valid_rows)} for validation")
+        if not len(train_rows):
+            raise BadTable(f"{first.records.source} leaves no record for training")
+        return train_rows, valid_rows
+
+    def _encoders(
+        self, plan: _Plan, cells: Mapping[str, Cells], rows: np.ndarray, talk: Talk
+    ) -> dict[str, Encoder]:
+        """{view: fitted encoder}: the user's where named, else the default, each printed with its reason."""
+        named = dict(self.encoders or {})
+        for view in named:
+            if view not in cells:
+                raise BadOption(f"encoder given for '{view}', which is no view; {suggest(view, sorted(cells))}")
+        made = {}
+        for view in sorted(cells):
+            options = dict(plan.options.get(view, {}))
+            values = sample(cells[view], rows, self.seed)
+            given = named.get(view)
+            if isinstance(given, torch.nn.Module):
+                encoder = own_encoder(given, cells[view].view.modality, options)
+                reason = "given"
+            else:
+                name, chosen, reason = (
+                    (*_split_name(given), "given") if given else default_encoder(cells[view].view.modality, values, len(rows))
+                )
+                encoder_shelf.check(name, options, f"{view}.")
+                if not name.startswith(f"{cells[view].view.modality}."):
+                    raise BadOption(
+                        f"encoder '{name}' does not read {cells[view].view.modality} views such as '{view}'; "
+                        + suggest(name, [n for n in encoder_shelf if n.startswith(f"{cells[view].view.modality}.")])
+                    )
+                encoder = encoder_shelf.make(name, **{**chosen, **options})
+            if not values:
+                raise BadTable(
+                    f"no training record has a readable '{view}'; declare the column as ignore (--columns {view}=ignore)"
+                )
+            encoder.download = self.download
+            with torch.random.fork_rng():
+                torch.manual_seed(self.seed)
+                encoder.fit(values)
+            talk.say(f"{view} <- {encoder.name}: {reason}")
+            made[view] = encoder
+        return made
+
+    def _rivals(
+        self, found: Gathered, labels: np.ndarray, rows: np.ndarray, valid: np.ndarray, classes: int, talk: Talk
+    ) -> Rivals:
+        def part(chosen: np.ndarray) -> dict[str, Any]:
+            return {view: block[chosen] for view, block in found.plain.items()}
+
+        with talk.bar("rivals", 2 * len(subsets_of(found.names))) as advance:
+            return Rivals.train(
+                part(rows), found.present_NV[rows], labels[rows], part(valid), found.present_NV[valid], labels[valid],
+                views=found.names, classes=classes, seed=self.seed, progress=lambda done, total: advance(1),
+            )
+
+    def _accept(self, network: Network, task: Any, schema: Schema, plains: Mapping[str, Any]) -> None:
+        self.network_, self.task_, self.schema_, self.plains_ = network.eval(), task, schema, dict(plains)
+        self.classes_ = np.array(task.classes)
+
+    def _data_report(self, tables, schema, cells, train_rows, valid_rows, leaks) -> dict[str, Any]:
+        return {
+            "columns": [[column.name, column.kind, column.reason] for column in schema.columns],
+            "records": sum(len(table.records) for table in tables),
+            "train": len(train_rows), "valid": len(valid_rows),
+            "without_target": sum(len(table.targets) - len(table.rows) for table in tables),
+            "missing": {
+                view: {"records": int((~mine.present).sum()), "share": float((~mine.present).mean())}
+                for view, mine in cells.items()
+            },
+            "bad_cells": _faults(cells),
+            "missing_words": _words(cells),
+            "identical_in_train_and_valid": leaks,
+            "notes": [note for table in tables for note in table.records.notes],
+        }
+
+    def _made(self, plan: _Plan, tables: list[_Table], started: float) -> dict[str, Any]:
+        import importlib.metadata as metadata
+
+        def version(name: str) -> str | None:
+            try:
+                return metadata.version(name)
+            except metadata.PackageNotFoundError:
+                return None
+
+        return {
+            "versions": {name: version(name) for name in ("polysense", "torch", "transformers", "numpy", "scikit-learn")}
+            | {"python": platform.python_version()},
+            "seed": self.seed,
+            "source": tables[0].records.source,
+            "cpu_seconds": round(time.process_time() - started, 1),
+            "train": {**vars(plan.training)},
+            "date": time.strftime("%Y-%m-%d"),
+        }
+
+    # --- answering -------------------------------------------------------------------------------
+
+    def predict(self, records: Any) -> np.ndarray:
+        """(N,) predictions, one for every record in its order."""
+        return np.array(self.task_decode(self.predict_proba(records)))
+
+    def predict_proba(self, records: Any) -> np.ndarray:
+        """(N, C) probabilities in the order of ``classes_``; the training prior where nothing is present."""
+        return self.answers(records).probabilities
+
+    def task_decode(self, answers: np.ndarray) -> list[Any]:
+        """Answers -> predictions as the target holds them."""
+        self._ready()
+        return self.task_.decode(answers) if len(answers) else []
+
+    def answers(self, records: Any) -> Answers:
+        """Answers with what was found in the records: presence, unreadable cells, remarks."""
+        self._ready()
+        records = as_records(records)
+        cells, found, tokens = self._read(records, rivals=False)
+        probabilities = answer(self.network_, tokens, found.present_NV) if len(records) else np.zeros((0, len(self.classes_)))
+        return Answers(records, probabilities, found.present_NV, _faults(cells), self._remarks(records, cells))
+
+    def score(self, records: Any, y: Sequence[Any] | None = None) -> float:
+        """Accuracy."""
+        table = self._open(records, y, Talk(False))
+        given = self.task_decode(self.predict_proba(table.records)) if len(table.rows) else []
+        return float(np.mean([given[row] == table.targets[row] for row in table.rows]))
+
+    def evaluate(
+        self, records: Any, y: Sequence[Any] | None = None, *, subsets: bool = False, samples: int = 1000
+    ) -> dict[str, Any]:
+        """Scores with intervals beside the baselines; with ``subsets`` every set of views and its specialist.
+
+        Returns:
+            The dict that ``polysense evaluate --json`` writes.
+
+        Raises:
+            BadTable: more than ``max_bad`` of a column's cells cannot be read.
+        """
+        self._ready()
+        talk = Talk(self.verbose)
+        table = self._open(records, y, talk)
+        cells, found, tokens = self._read(table.records, rivals=True)
+        self._check_faults(cells)
+        for remark in self._remarks(table.records, cells):
+            talk.say(remark)
+        rows = np.setdiff1d(table.rows, _bad_rows(cells)) if self.on_bad == "drop" else table.rows
+        kept = {view: Tokens(part.x[rows], part.mask[rows]) for view, part in tokens.items()}
+        result = self._evaluation(
+            found, kept, rows, table.targets, self._groups(table.records), subsets=subsets, samples=samples
+        )
+        return result | {"bad_cells": _faults(cells)}
+
+    def _evaluation(
+        self, found: Gathered, tokens: Mapping[str, Tokens], rows: np.ndarray, targets: Sequence[Any],
+        groups: Sequence[Any] | None, *, subsets: bool, samples: int,
+    ) -> dict[str, Any]:
+        """Judge the given rows; ``tokens`` are of these rows, everything else is of all."""
+        labels = self.task_.encode([targets[row] for row in rows])["label"]
+        unseen = Counter(str(targets[row]) for row, label in zip(rows, labels, strict=True) if label < 0)
+        return evaluate(
+            lambda mask: answer(self.network_, tokens, mask), found.present_NV[rows], labels,
+            views=found.names, classes=list(self.task_.classes), prior=self.task_.prior(), rivals=self.rivals_,
+            features={view: block[rows] for view, block in found.plain.items()},
+            groups=None if groups is None else _numbered([groups[row] for row in rows]), subsets=subsets,
+            samples=samples, seed=self.seed, rows=rows.tolist(), unseen=unseen,
+        )
+
+    def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
+        cells = read_cells(records, self.schema_)
+        worth = self.cache and len(records) >= FEW_TO_CACHE
+        talk = Talk(self.verbose)
+        encoders = dict(self.network_.encoders.encoders.items())
+        found = gather(
+            encoders, self.plains_ if rivals else None, cells, Cache() if worth else Cache.off(),
+            positions=self.network_.fusion.positions, bar=talk.bar,
+        )
+        views = found.views(dict(self.network_.encoders.conditions.items()))
+        return cells, found, encode(self.network_, views) if len(records) else {}
+
+    def _check_faults(self, cells: Mapping[str, Cells]) -> None:
+        """Stop where the policy says so, table by table."""
+        for t in range(len(next(iter(cells.values())).parts) if isinstance(next(iter(cells.values())), Joined) else 1):
+            judge_faults(
+                [mine.parts[t] if isinstance(mine, Joined) else mine for mine in cells.values()],
+                on_bad=self.on_bad, max_bad=self.max_bad,
+            )
+
+    def _groups(self, records: Records) -> list[Any] | None:
+        """A name per record; a record whose group is empty is a group of its own."""
+        if not self.group or self.group not in records.names:
+            return None
+        return [("alone", i) if value is None else value for i, value in enumerate(records.column(self.group))]
+
+    def _joined_groups(self, tables: Sequence[_Table]) -> list[Any] | None:
+        parts = [self._groups(table.records) for table in tables]
+        return None if any(part is None for part in parts) else [(t, g) for t, part in enumerate(parts) for g in part]
+
+    def _remarks(self, records: Records, cells: ViewCells) -> list[str]:
+        """What a user should know of a table that an answer was asked for."""
+        remarks = list(records.notes)
+        if cells.missing_columns:
+            remarks.append(f"{records.source} lacks {_quoted(cells.missing_columns)}: taken as missing in every record")
+        unknown = [name for name in cells.unknown_columns if name not in (self.target, self.group, self.split)]
+        if unknown:
+            remarks.append(f"{records.source} has {_quoted(unknown)}, which the model does not know: ignored")
+        for mine in cells.values():
+            remarks += mine.remarks
+            if mine.outside:
+                remarks.append(f"column '{mine.name}': {len(mine.outside)} files lie outside the table's folder")
+        return remarks
+
+    def _ready(self) -> None:
+        if not hasattr(self, "network_"):
+            raise NotFitted("this model has learned nothing yet; call fit, or polysense.load a saved one")
+
+    # --- keeping ---------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder: JSON, safetensors and tokenizer files, each with its hash.
+
+        Raises:
+            Mistake: the folder holds something other than a model.
+            CannotWrite: disk full or no permission; what stood there is untouched.
+        """
+        self._ready()
+        network = self.network_
+        encoders = {
+            view: {
+                "name": encoder.name, "options": encoder.options(), "state": encoder.state(),
+                "condition": _shape(network.encoders.conditions[view]) if view in network.encoders.conditions else None,
+            }
+            for view, encoder in network.encoders.encoders.items()
+        }
+        facts = {
+            "kind": "model", "made": self.made_,
+            "recipe": {
+                "target": self.target, "task": self.task, "columns": dict(self.columns or {}), "fusion": self.fusion,
+                "encoders": {view: part["name"] for view, part in encoders.items()}, "options": dict(self.options or {}),
+                "group": self.group, "seed": self.seed, "split": self.split, "on_bad": self.on_bad,
+                "max_bad": self.max_bad,
+            },
+            "towers": {view: part["state"]["tower"] for view, part in encoders.items() if "tower" in part["state"]},
+            "classes": list(self.task_.classes), "schema": self.schema_.to_json(), "data": self.data_report_,
+            "valid": self.valid_, "history": self.history_,
+        }
+        weights = {key: value.numpy() for key, value in network.state_dict().items()}
+        store.save(Path(folder), facts, {
+            "model": {
+                "encoders": encoders, "task": {"options": _options_of(self.task_), "state": self.task_.state()},
+                "weights": weights,
+            },
+            "rivals": {"plain": {v: part.state() for v, part in self.plains_.items()}, "state": self.rivals_.state()},
+        })
+
+    @classmethod
+    def load(cls, folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None) -> Model:
+        """Read a model folder that ``save`` wrote.
+
+        Args:
+            encoders: own modules, for the views that were trained with one.
+
+        Raises:
+            BadModel: damaged, foreign, or trained with another tower.
+        """
+        facts, parts = store.load(folder)
+        if facts.get("kind") != "model":
+            raise BadModel(f"{folder} holds a {facts.get('kind')}, not a model")
+        recipe = facts["recipe"]
+        self = cls(**{**recipe, "encoders": recipe["encoders"], "options": recipe["options"]})
+        plan = self._plan()
+        task = tasks.make(self.task, **parts["model"]["task"]["options"])
+        task.load(parts["model"]["task"]["state"])
+        made, conditions, plains = {}, {}, {}
+        for view, part in parts["model"]["encoders"].items():
+            made[view] = _encoder_again(view, part, encoders or {})
+            if part["condition"]:
+                conditions[view] = Condition().empty(*part["condition"])
+        with torch.random.fork_rng():
+            network = Network(Encoders(made, conditions), plan.fusion, task, **plan.training.network())
+        weights = {key: torch.tensor(value) for key, value in parts["model"]["weights"].items()}
+        network.load_state_dict(weights)
+        schema = Schema.from_json(facts["schema"])
+        modality = {view.name: view.modality for view in schema.views}
+        for view, state in parts["rivals"]["plain"].items():
+            plains[view] = modalities[modality[view]].plain()
+            plains[view].load(state)
+        self._accept(network, task, schema, plains)
+        self.rivals_ = Rivals.load(parts["rivals"]["state"])
+        self.history_, self.data_report_, self.made_ = facts["history"], facts["data"], facts["made"]
+        self.valid_ = facts["valid"]
+        return self
+
+
+@dataclass
+class Answers:
+    """What a model says of records, and what it found in them.
+
+    Attributes:
+        probabilities: (N, C); rows that were dropped hold the answer all the same.
+        present_NV: bool, views read.
+        bad_cells: entries of the data report.
+        remarks: sentences for the user.
+    """
+
+    records: Records
+    probabilities: np.ndarray
+    present_NV: np.ndarray
+    bad_cells: list[dict[str, Any]]
+    remarks: list[str]
+
+
+@dataclass
+class _Table:
+    records: Records
+    targets: list[Any]
+    rows: np.ndarray
+
+
+@dataclass
+class _Plan:
+    """The user's options, checked before any data is read."""
+
+    name: str
+    options: dict[str, dict[str, Any]]
+    training: Training
+
+    @classmethod
+    def of(cls, fusion: str, task: str, options: Mapping[str, Any]) -> _Plan:
+        nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        for key, value in options.items():
+            section, dot, name = key.partition(".")
+            if isinstance(value, Mapping) and not dot:
+                nested.setdefault(section, {}).update(value)
+            elif not dot:
+                raise BadOption(f"option '{key}' lacks its section; write fusion.{key}, train.{key}, task.{key} or VIEW.{key}")
+            else:
+                nested.setdefault(section, {})[name] = value
+        fusions.check(fusion, nested["fusion"], "fusion.")
+        tasks.check(task, nested["task"], "task.")
+        known = list(signature(Training).parameters)
+        for name in nested["train"]:
+            if name not in known:
+                raise BadOption(f"training has no option 'train.{name}'; " + suggest(name, known, "train."))
+        return cls(fusion, nested, Training(**nested["train"]))
+
+    def check_views(self, views: Sequence[str]) -> None:
+        for section in self.options:
+            if section not in SECTIONS and section not in views:
+                raise BadOption(
+                    f"options were given for '{section}', which is no view of the table; "
+                    + suggest(section, [*SECTIONS, *views])
+                )
+
+    def fusion(self, views: Sequence[str], dim: int) -> Any:
+        return fusions.make(self.name, views, dim, **self.options["fusion"])
+
+
+def own_encoder(module: torch.nn.Module, modality: str, options: Mapping[str, Any]) -> Encoder:
+    """A user's own module as encoder of a view.
+
+    It is called with the tensors that the modality's from-scratch encoder prepares and returns
+    ``Tokens``, (B, W) or (B, T, W). A module that is an ``Encoder`` is taken as it is.
+    """
+    if isinstance(module, Encoder):
+        return module
+    from .own import Own
+
+    return Own(module, encoder_shelf.make(modalities[modality].large, **options))
+
+
+def _encoder_again(view: str, part: Mapping[str, Any], own: Mapping[str, torch.nn.Module]) -> Encoder:
+    if part["name"] in encoder_shelf:
+        encoder = encoder_shelf.make(part["name"], **part["options"])
+    elif view in own:
+        encoder = own_encoder(own[view], part["name"].split(".")[0], part["options"])
+    else:
+        raise BadModel(
+            f"view '{view}' was trained with a module of your own; load it with "
+            f"polysense.load(folder, encoders={{'{view}': YourModule()}})"
+        )
+    encoder.load(part["state"])
+    return encoder
+
+
+def _join(parts: Sequence[Mapping[str, Cells]]) -> Mapping[str, Cells]:
+    return parts[0] if len(parts) == 1 else {view: Joined([part[view] for part in parts]) for view in parts[0]}
+
+
+def _faults(cells: Mapping[str, Cells]) -> list[dict[str, Any]]:
+    """Entries of the data report; with a validation table, its entries say so."""
+    first = next(iter(cells.values()), None)
+    if not isinstance(first, Joined):
+        return [fault.to_json() for fault in all_faults(cells)]
+    return [
+        fault.to_json() | {"table": part}
+        for t, part in enumerate(("train", "valid"))
+        for fault in all_faults([mine.parts[t] for mine in cells.values()])
+    ]
+
+
+def _bad_rows(cells: Mapping[str, Cells]) -> np.ndarray:
+    """Rows, over all tables behind each other, that hold an unreadable cell."""
+    rows = set()
+    for mine in cells.values():
+        start = 0
+        for part in mine.parts if isinstance(mine, Joined) else [mine]:
+            rows |= {start + fault.row for fault in part.faults}
+            start += part.n
+    return np.array(sorted(rows), int)
+
+
+def _words(cells: Mapping[str, Cells]) -> dict[str, dict[str, int]]:
+    """Column -> word that stood for a missing value -> how often."""
+    found: dict[str, Counter] = {}
+    for mine in cells.values():
+        for part in mine.parts if isinstance(mine, Joined) else [mine]:
+            for column, words in part.notes.items():
+                found.setdefault(column, Counter()).update(words)
+    return {column: dict(words) for column, words in found.items()}
+
+
+def _leaks(cells: Mapping[str, Cells], train: np.ndarray, valid: np.ndarray, talk: Talk) -> dict[str, int]:
+    """{view: validation records whose content also stands in training}; said, never moved."""
+    found = {}
+    for view, mine in cells.items():
+        if mine.view.modality == "table" or not len(valid):
+            continue
+        count = splits.leaks(mine.digests(train.tolist()), mine.digests(valid.tolist()))
+        if count:
+            found[view] = count
+            talk.say(
+                f"column '{view}': {count} validation records hold the very content of a training record; "
+                "scores on them flatter the model (name a --group to keep such records together)"
+            )
+    return found
+
+
+def _numbered(names: Sequence[Any]) -> np.ndarray:
+    """Equal names, equal numbers."""
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], int)
+
+
+def _column(records: Records, name: str) -> list[Any]:
+    if name not in records.names:
+        raise BadColumn(f"{records.source} has no column '{name}'; {suggest(name, records.names)}")
+    return records.column(name)
+
+
+def _as_class(value: Any) -> Any:
+    """A target as the task compares it: numpy's and Arrow's scalars as Python's own, empty as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value == "" or (isinstance(value, float) and value != value):
+        return None
+    return value
+
+
+def _row_name(tables: Sequence[_Table], row: int) -> str:
+    for table in tables:
+        if row < len(table.records):
+            return f"{table.records.source} row {row}"
+        row -= len(table.records)
+    raise IndexError(row)
+
+
+def _figures(epoch: Mapping[str, float]) -> str:
+    text = f"loss {epoch['loss']:.3f}"
+    if "valid_accuracy" in epoch:
+        text += f", validation loss {epoch['valid_loss']:.3f}, accuracy {epoch['valid_accuracy']:.3f}"
+    return text
+
+
+def _shape(condition: Condition) -> list[int]:
+    return [len(condition.mean), condition.dim]
+
+
+def _options_of(task: Any) -> dict[str, Any]:
+    return {name: getattr(task, name) for name in tasks.about(task.name).options}
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ("column " if len(names) == 1 else "columns ") + ", ".join(f"'{name}'" for name in names)
+
+
+def _split_name(given: Any) -> tuple[str, dict[str, Any]]:
+    """"image.pretrained:FOLDER" -> name and options."""
+    name, colon, tower = str(given).partition(":")
+    return name, {"tower": tower} if colon else {}

@@ -1,0 +1,344 @@
+"""Encoders, fusion and head as one module. It asks the shelves and knows none of their entries.
+
+Two halves. ``Encoders`` turns the views into tokens and exists once. ``Core`` (projections, fusion,
+head) exists ``members`` times with parameters of its own; ``Members`` runs all of them in one pass.
+
+M members, B records, V views, T positions, W an encoder's width, D the common width, C classes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from .contracts import Encoder, Fusion, Task
+from .errors import BadOption
+from .layers import Condition
+from .tokens import Tokens
+
+
+class Encoders(nn.Module):
+    """One encoder per view, each followed by the conditioning of its frozen features.
+
+    Args:
+        encoders: {view: fitted encoder}.
+        conditions: {view: fitted condition} for frozen encoders.
+    """
+
+    def __init__(self, encoders: Mapping[str, Encoder], conditions: Mapping[str, Condition]) -> None:
+        super().__init__()
+        self.encoders, self.conditions = nn.ModuleDict(encoders), nn.ModuleDict(conditions)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """{view: W}."""
+        return {
+            view: self.conditions[view].dim if view in self.conditions else encoder.dim
+            for view, encoder in self.encoders.items()
+        }
+
+    def forward(self, view: str, batch: Mapping[str, Tensor], present_B: Tensor) -> Tokens:
+        """Tokens of a view from the prepared arrays of its present records only, in order."""
+        tokens = self.encoders[view](batch)
+        if present_B.all():
+            return tokens
+        x = tokens.x.new_zeros(len(present_B), *tokens.x.shape[1:])
+        mask = tokens.mask.new_zeros(len(present_B), tokens.mask.shape[1])
+        return Tokens(x.index_put((present_B,), tokens.x), mask.index_put((present_B,), tokens.mask))
+
+
+class Trunk(nn.Module):
+    """Projections to the common width, then the fusion: what an estimator compares or answers from.
+
+    Args:
+        widths: {view: W}.
+        fusion: made for the same views and ``dim``.
+        dim: D.
+        dropout: share of the projected units dropped in training.
+        input_dropout: share of the encoders' numbers dropped in training.
+
+    forward: {view: (B, T_v, W_v)} -> (B, T, D)
+    """
+
+    def __init__(
+        self, widths: Mapping[str, int], fusion: Fusion, dim: int, *, dropout: float = 0.4, input_dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.projections = nn.ModuleDict({
+            view: nn.Sequential(
+                nn.LayerNorm(width), nn.Dropout(input_dropout), nn.Linear(width, dim),
+                nn.LayerNorm(dim), nn.GELU(), nn.Dropout(dropout),
+            )
+            for view, width in sorted(widths.items())
+        })
+
+    def project(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """{view: (B, T_v, W_v)} -> {view: (B, T_v, D)}; masked positions are zeroed first."""
+        return {
+            view: Tokens(layer(tokens[view].clean()), tokens[view].mask, tokens[view].weight, tokens[view].place)
+            for view, layer in self.projections.items()
+        }
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Tokens:
+        return self.fusion(self.project(tokens))
+
+
+class Core(nn.Module):
+    """One member: trunk, head, and a head per view where views can answer alone.
+
+    Args:
+        trunk: projections and fusion.
+        task: makes the heads, owns loss and answer.
+        dim: D.
+        auxiliary: weight of the losses of the views' own heads.
+        distil: weight of the full pass teaching the masked pass.
+    """
+
+    def __init__(self, trunk: Trunk, task: Task, dim: int, *, auxiliary: float = 0.3, distil: float = 0.0) -> None:
+        super().__init__()
+        self.trunk, self.task = trunk, task
+        self.auxiliary, self.distil = auxiliary, distil
+        self.late = trunk.fusion.late
+        alone = self.late or (auxiliary > 0 and task.late)
+        self.heads = nn.ModuleDict({view: task.head(dim) for view in trunk.projections} if alone else {})
+        self.head = nn.Identity() if self.late else task.head(dim)
+        self.register_buffer("prior", torch.as_tensor(task.prior()) if self.late else torch.zeros(0))
+
+    def forward(
+        self, x: Mapping[str, Tensor], mask: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor] | None = None, keep_BV: Tensor | None = None,
+    ) -> Tensor:
+        """Answers (B, ...) without targets; with targets the training loss (B,).
+
+        Args:
+            x: {view: (B, T, W)}, mask: {view: (B, T)} bool.
+            keep_BV: bool; the second, masked pass sees only these views (any-subset training).
+        """
+        parts = self.trunk.project({view: Tokens(x[view], mask[view]) for view in x})
+        if targets is None:
+            return self._answer(parts)
+        if keep_BV is None:
+            loss = self._loss(parts, targets)
+        else:
+            twice = {
+                view: Tokens(
+                    torch.cat([part.x, part.x]),
+                    torch.cat([part.mask, part.mask & keep_BV[:, i, None]]),
+                )
+                for i, (view, part) in enumerate(parts.items())
+            }
+            both = self._loss(twice, {key: torch.cat([value, value]) for key, value in targets.items()}, self.distil)
+            loss = both.unflatten(0, (2, -1)).sum(0)
+        if self.auxiliary and self.heads and not self.late:
+            for view, head in self.heads.items():
+                alone = self.task.loss(head, parts[view], targets)
+                loss = loss + self.auxiliary * torch.where(parts[view].present, alone, torch.zeros_like(alone))
+        return loss
+
+    def _answer(self, parts: Mapping[str, Tokens]) -> Tensor:
+        if not self.late:
+            return self.task.answer(self.head, self.trunk.fusion(parts))
+        answers_BVC = torch.stack([self.task.answer(self.heads[view], parts[view]) for view in parts], 1)
+        mask_BV = torch.stack([part.present for part in parts.values()], 1)
+        return self.trunk.fusion.combine(answers_BVC, mask_BV, self.prior)
+
+    def _loss(self, parts: Mapping[str, Tokens], targets: Mapping[str, Tensor], distil: float = 0.0) -> Tensor:
+        if self.late:
+            return self.task.answer_loss(self._answer(parts), targets)
+        fused = self.trunk.fusion(parts)
+        loss = self.task.loss(self.head, fused, targets)
+        if distil:
+            half = len(loss) // 2
+            teacher = self.task.answer(self.head, Tokens(fused.x[:half], fused.mask[:half], fused.weight)).detach()
+            pupil = Tokens(fused.x[half:], fused.mask[half:], fused.weight)
+            lesson = self.task.teach(self.head, pupil, teacher)
+            loss = loss + distil * torch.cat([torch.zeros_like(lesson), lesson])
+        return loss
+
+
+class Members(nn.Module):
+    """Several copies of a module with parameters of their own, run in one pass.
+
+    Parameters are stacked along a new first axis and the module is run under ``torch.vmap``; where
+    an operator cannot be batched, in a plain loop. With one copy it is that copy.
+
+    Args:
+        make: builds one copy; called ``count`` times, so that each starts elsewhere.
+        count: M.
+
+    forward: arguments of the module, those named in ``mapped`` with a first axis M -> (M, ...)
+    """
+
+    def __init__(self, make: Callable[[], nn.Module], count: int) -> None:
+        super().__init__()
+        copies = [make() for _ in range(count)]
+        self.count, self.batched = count, True
+        parameters, buffers = stack_module_state(copies)
+        #: Rank of each parameter within one member: weight decay asks whether it is a matrix.
+        self.ranks = {_key(name): value.dim() - 1 for name, value in parameters.items()}
+        for name, value in parameters.items():
+            self.register_parameter(_key(name), nn.Parameter(value.detach()))
+        for name, value in buffers.items():
+            self.register_buffer(_key(name), value.detach())
+        self._hidden = (copies[0],)  # a tuple hides the skeleton from state_dict and .parameters()
+
+    @property
+    def skeleton(self) -> nn.Module:
+        """One member's module; its own parameters are never used."""
+        return self._hidden[0]
+
+    def train(self, mode: bool = True) -> Members:
+        self.skeleton.train(mode)
+        return super().train(mode)
+
+    def state_of(self) -> dict[str, Tensor]:
+        """{parameter or buffer name of one member: (M, ...)}."""
+        return {_name(key): value for key, value in [*self.named_parameters(), *self.named_buffers()]}
+
+    def forward(self, *args: Any, mapped: Sequence[Any] = ()) -> Tensor:
+        """Args are shared by the members; ``mapped`` come after them, one slice for each."""
+        state = self.state_of()
+
+        def one(state: dict[str, Tensor], *own: Any) -> Tensor:
+            return functional_call(self.skeleton, state, (*args, *own))
+
+        if self.batched and self.count > 1:
+            try:
+                return vmap(one, randomness="different")(state, *mapped)
+            except (RuntimeError, NotImplementedError, ValueError):
+                self.batched = False
+        return torch.stack([
+            one({key: value[m] for key, value in state.items()}, *(item[m] for item in mapped))
+            for m in range(self.count)
+        ])
+
+
+class Network(nn.Module):
+    """Views -> answers, for every subset of the views.
+
+    Args:
+        encoders: shared part.
+        fusion: builds a fusion from (views, dim).
+        task: fitted task.
+        dim: D.
+        members: M, 1 for tasks whose answers cannot be averaged.
+        drop: probability that a present view is hidden in the masked pass; 0 turns that pass off.
+        dropout, input_dropout: see ``Trunk``.
+        auxiliary, distil: see ``Core``.
+
+    Raises:
+        BadOption: the task needs positions and the fusion gives none; a late fusion for a task
+            that cannot answer view by view.
+    """
+
+    def __init__(
+        self, encoders: Encoders, fusion: Callable[[Sequence[str], int], Fusion], task: Task, *, dim: int = 96,
+        members: int = 4, drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.1,
+        auxiliary: float = 0.3, distil: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.encoders, self.task, self.drop = encoders, task, drop
+        self.views = sorted(encoders.widths)
+        widths = encoders.widths
+
+        def make() -> Core:
+            trunk = Trunk(widths, fusion(self.views, dim), dim, dropout=dropout, input_dropout=input_dropout)
+            _fits(trunk.fusion, task)
+            return Core(trunk, task, dim, auxiliary=auxiliary, distil=distil)
+
+        self.members = Members(make, members if task.averages else 1)
+        self.fusion = self.members.skeleton.trunk.fusion
+
+    def forward(self, batch: Mapping[str, Mapping[str, Tensor]], targets: Mapping[str, Tensor]) -> Tensor:
+        """(M, B): training losses of a batch as ``encode`` takes it."""
+        return self.losses(self.encode(batch), targets)
+
+    def encode(self, batch: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tokens]:
+        """Tokens of every view.
+
+        Args:
+            batch: {view: {"present": (B,) bool, and either "features": (B, W) or (B, T, W) of all
+                records, frozen and conditioned, or the prepared arrays of the present ones}}.
+        """
+        return {view: self._encode(view, dict(batch[view])) for view in self.views}
+
+    def _encode(self, view: str, arrays: dict[str, Tensor]) -> Tokens:
+        present_B = arrays.pop("present")
+        if "features" in arrays:
+            x = arrays["features"]
+            if x.dim() == 2:
+                return Tokens.single(x, present_B)
+            return Tokens(x, present_B[:, None] & (x != 0).any(-1))
+        if not present_B.any():
+            width = self.encoders.widths[view]
+            return Tokens(torch.zeros(len(present_B), 1, width, device=present_B.device), present_B[:, None])
+        tokens = self.encoders(view, arrays, present_B)
+        return tokens if self.fusion.positions else Tokens.single(tokens.pooled(), tokens.present)
+
+    def losses(self, tokens: Mapping[str, Tokens], targets: Mapping[str, Tensor]) -> Tensor:
+        """(M, B): training loss of each record in each member."""
+        x, mask = self._split(tokens)
+        if not self.drop:
+            return self.members(x, mask, targets)
+        present_BV = torch.stack([mask[view].any(1) for view in self.views], 1)
+        keep_MBV = hide(present_BV.expand(self.members.count, *present_BV.shape), self.drop)
+        return self.members(x, mask, targets, mapped=[keep_MBV])
+
+    def answers(self, tokens: Mapping[str, Tokens]) -> Tensor:
+        """(B, ...): the members' mean answer; the training prior where every view is absent."""
+        x, mask = self._split(tokens)
+        answers = self.members(x, mask)
+        if not self.task.averages:
+            return answers[0]
+        mean = answers.mean(0)
+        anything_B = torch.stack([mask[view].any(1) for view in self.views], 1).any(1)
+        if anything_B.all():
+            return mean
+        prior = torch.as_tensor(self.task.prior(), dtype=mean.dtype, device=mean.device)
+        return torch.where(anything_B.reshape(-1, *[1] * (mean.dim() - 1)), mean, prior)
+
+    def _split(self, tokens: Mapping[str, Tokens]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return {view: tokens[view].x for view in self.views}, {view: tokens[view].mask for view in self.views}
+
+
+def hide(present: Tensor, probability: float) -> Tensor:
+    """Hide present views at random; one present view always stays.
+
+    View dropout (Neverova et al. 2016, "ModDrop", arXiv:1501.00102).
+
+    Args:
+        present: (..., V) bool.
+        probability: of hiding each present view.
+
+    Returns:
+        (..., V) bool, a subset of ``present``.
+    """
+    draw = torch.rand(present.shape, device=present.device)
+    kept = present & (draw > probability)
+    luckiest = torch.where(present, draw, -1.0).argmax(-1, keepdim=True)
+    stays = torch.zeros_like(present).scatter(-1, luckiest, True) & present
+    return torch.where(kept.any(-1, keepdim=True), kept, stays)
+
+
+def _fits(fusion: Fusion, task: Task) -> None:
+    if task.needs_positions and not fusion.keeps_positions:
+        raise BadOption(
+            f"task '{task.name}' reads positions but fusion '{fusion.name}' gives one vector per record; "
+            "choose a fusion that keeps positions, such as transformer"
+        )
+    if fusion.late and not task.late:
+        raise BadOption(f"task '{task.name}' cannot be answered view by view, so fusion '{fusion.name}' does not fit")
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")
+
+
+def _name(key: str) -> str:
+    return key.replace("/", ".")

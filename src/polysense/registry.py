@@ -1,0 +1,217 @@
+"""Names -> classes for the four shelves.
+
+A shelf knows its home package. What stands there is found by reading the source (``ast``), so
+that listing names, one-line summaries and options costs milliseconds and imports nothing; a class
+is imported when it is asked for. Nobody imports a module for its side effect.
+
+Other packages add entries through the entry point group ``polysense.<shelf>``, or at run time::
+
+    @polysense.fusions("mine")
+    class Mine(Fusion): ...
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .errors import BadOption, UnknownName
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword-only parameter of an entry: what a user may set."""
+
+    name: str
+    default: Any
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of an entry without importing it."""
+
+    name: str
+    summary: str
+    module: str
+    qualname: str
+    options: dict[str, Option] = field(default_factory=dict)
+
+
+class Registry:
+    """One shelf: ``shelf[name]`` gives the class, ``shelf(name)`` registers one.
+
+    >>> fusions = Registry("fusion", "polysense.fusion")
+    >>> "concat" in fusions
+    True
+    """
+
+    def __init__(self, noun: str, home: str) -> None:
+        self.noun, self.home, self.plural = noun, home, plural(noun)
+        self._classes: dict[str, type] = {}
+
+    def __call__(self, name: str) -> Callable[[type], type]:
+        def register(cls: type) -> type:
+            cls.name = name
+            self._classes[name] = cls
+            return cls
+
+        return register
+
+    @cached_property
+    def _home(self) -> dict[str, Entry]:
+        """Entries of the home package, read from its source."""
+        spec = find_spec(self.home)
+        folders = spec.submodule_search_locations if spec else None
+        entries: dict[str, Entry] = {}
+        for folder in folders or ():
+            for path in sorted(Path(folder).glob("*.py")):
+                module = self.home if path.stem == "__init__" else f"{self.home}.{path.stem}"
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+                for entry in _entries(tree, self.plural, module):
+                    entries[entry.name] = entry
+        return entries
+
+    @cached_property
+    def _plugins(self) -> dict[str, Any]:
+        return {point.name: point for point in entry_points(group=f"polysense.{self.plural}")}
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted({*self._home, *self._plugins, *self._classes})
+
+    def __iter__(self):
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes or name in self._home or name in self._plugins
+
+    def __getitem__(self, name: str) -> type:
+        """The class of that name.
+
+        Raises:
+            UnknownName: no such entry; the message names the nearest ones.
+        """
+        if name not in self._classes:
+            if name in self._home:
+                entry = self._home[name]
+                self._classes[name] = getattr(importlib.import_module(entry.module), entry.qualname)
+            elif name in self._plugins:
+                self._classes[name] = self._plugins[name].load()
+            else:
+                raise UnknownName(f"there is no {self.noun} '{name}'; {suggest(name, self.names())}")
+        return self._classes[name]
+
+    def about(self, name: str) -> Entry:
+        """Summary and options of an entry; imports it only if it is not one of the home's."""
+        if name in self._home:
+            return self._home[name]
+        cls = self[name]
+        text = inspect.getdoc(cls) or ""
+        helps = option_helps(text)
+        options = {
+            key: Option(key, parameter.default, helps.get(key, ""))
+            for key, parameter in inspect.signature(cls).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+        return Entry(name, text.split("\n")[0], cls.__module__, cls.__qualname__, options)
+
+    def check(self, name: str, options: Iterable[str], prefix: str = "") -> None:
+        """Refuse options that the entry does not have.
+
+        Raises:
+            UnknownName: no such entry.
+            BadOption: no such option; the message writes out the nearest spelling.
+        """
+        if name not in self:
+            self[name]
+        known = self.about(name).options
+        for option in options:
+            if option not in known:
+                raise BadOption(
+                    f"{self.noun} '{name}' has no option '{prefix}{option}'; "
+                    + suggest(option, list(known), prefix)
+                )
+
+    def make(self, name: str, *args: Any, **options: Any) -> Any:
+        """Build an entry: positional arguments from the library, options from the user."""
+        self.check(name, options)
+        return self[name](*args, **options)
+
+
+def plural(noun: str) -> str:
+    """
+    >>> plural("fusion"), plural("modality")
+    ('fusions', 'modalities')
+    """
+    return noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+
+
+def suggest(word: str, known: list[str], prefix: str = "") -> str:
+    """The cure for a misspelt word.
+
+    >>> suggest("conct", ["concat", "sum"])
+    "did you mean 'concat'? There are: concat, sum"
+    """
+    if not known:
+        return "it has none"
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    there = "There are: " + ", ".join(prefix + name for name in known)
+    return (f"did you mean '{prefix}{near[0]}'? " if near else "") + there
+
+
+def option_helps(text: str) -> dict[str, str]:
+    """Lines of a docstring's ``Args:`` section: name -> help.
+
+    >>> option_helps("One line.\\n\\nArgs:\\n    rank: factors,\\n        at least 1.\\n    p: share.\\n\\nRaises:\\n    x: y")
+    {'rank': 'factors, at least 1.', 'p': 'share.'}
+    """
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n(?=[ \t]))*)", text, re.MULTILINE)
+    helps: dict[str, str] = {}
+    key = None
+    for line in section.group(1).splitlines() if section else ():
+        match = re.match(r"^ {4}(\w+): (.*)", line)
+        if match:
+            key = match.group(1)
+            helps[key] = match.group(2).strip()
+        elif key and line.strip():
+            helps[key] += " " + line.strip()
+    return helps
+
+
+def _entries(tree: ast.Module, decorator: str, module: str) -> Iterable[Entry]:
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for mark in node.decorator_list:
+            if isinstance(mark, ast.Call) and getattr(mark.func, "id", None) == decorator:
+                text = ast.get_docstring(node) or ""
+                init = next((n for n in node.body if getattr(n, "name", None) == "__init__"), None)
+                yield Entry(
+                    ast.literal_eval(mark.args[0]), text.split("\n")[0], module, node.name,
+                    _options(init, option_helps(text)) if init else {},
+                )
+
+
+def _options(init: ast.FunctionDef, helps: dict[str, str]) -> dict[str, Option]:
+    return {
+        arg.arg: Option(arg.arg, ast.literal_eval(default) if default else None, helps.get(arg.arg, ""))
+        for arg, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+    }
+
+
+#: The four shelves.
+modalities = Registry("modality", "polysense.modality")
+encoders = Registry("encoder", "polysense.modality")
+fusions = Registry("fusion", "polysense.fusion")
+tasks = Registry("task", "polysense.task")

@@ -1,0 +1,189 @@
+"""Model folders: JSON, safetensors and plain files, each with its hash; written aside, then renamed.
+
+A state tree (dicts of JSON values, numpy arrays and bytes) is kept as three things: JSON with
+references, arrays, and files. Nothing here can run code when read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import BadModel, CannotWrite, Mistake
+
+FORMAT = "polysense"
+VERSION = 1
+MAIN = "model.json"
+
+
+def pack(tree: Any, path: str, arrays: dict[str, np.ndarray], files: dict[str, bytes]) -> Any:
+    """Move arrays and bytes out of a tree; what is left is JSON.
+
+    >>> arrays, files = {}, {}
+    >>> pack({"a": 1, "b": np.zeros(2), "c": b"x"}, "p", arrays, files)
+    {'a': 1, 'b': {'$array': 'p.b'}, 'c': {'$file': 'p.c'}}
+    >>> sorted(arrays), sorted(files)
+    (['p.b'], ['p.c'])
+    """
+    if isinstance(tree, Mapping):
+        return {str(key): pack(value, f"{path}.{key}", arrays, files) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [pack(value, f"{path}.{i}", arrays, files) for i, value in enumerate(tree)]
+    if isinstance(tree, np.ndarray):
+        arrays[path] = np.ascontiguousarray(tree)
+        return {"$array": path}
+    if isinstance(tree, bytes):
+        name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in path)
+        files[name] = tree
+        return {"$file": name}
+    if isinstance(tree, np.generic):
+        return tree.item()
+    return tree
+
+
+def unpack(tree: Any, arrays: Mapping[str, np.ndarray], files: Mapping[str, bytes]) -> Any:
+    """Undo ``pack``."""
+    if isinstance(tree, dict):
+        if set(tree) == {"$array"}:
+            return arrays[tree["$array"]]
+        if set(tree) == {"$file"}:
+            return files[tree["$file"]]
+        return {key: unpack(value, arrays, files) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [unpack(value, arrays, files) for value in tree]
+    return tree
+
+
+def is_model(folder: Path) -> bool:
+    """The folder holds a model of ours, whole or damaged."""
+    return (folder / MAIN).is_file()
+
+
+def check_target(folder: Path) -> None:
+    """Refuse an output folder before hours of work are spent on it.
+
+    Raises:
+        Mistake: a file stands there, or a folder that holds something other than a model.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise Mistake(f"{folder} is a file; name a folder for the model")
+    if folder.is_dir() and any(folder.iterdir()) and not is_model(folder):
+        raise Mistake(f"{folder} exists and holds something other than a model; name another folder or empty it")
+
+
+def save(folder: Path, facts: dict[str, Any], parts: Mapping[str, Any]) -> None:
+    """Write a model folder; an older model there is replaced only when the new one is whole.
+
+    Args:
+        facts: readable facts, the top of model.json.
+        parts: {name: state tree}; arrays of ``name`` go to ``name.safetensors``.
+
+    Raises:
+        CannotWrite: disk full or no permission; what stood there before is untouched.
+    """
+    check_target(folder)
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        _write_parts(aside, facts, parts)
+        _swap(aside, folder)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CannotWrite(f"the model could not be written to {folder}: {error.strerror or error}") from error
+
+
+def _write_parts(folder: Path, facts: dict[str, Any], parts: Mapping[str, Any]) -> None:
+    from safetensors.numpy import save as to_bytes
+
+    trees, written = {}, {}
+    for name, tree in parts.items():
+        arrays: dict[str, np.ndarray] = {}
+        files: dict[str, bytes] = {}
+        trees[name] = pack(tree, name, arrays, files)
+        if arrays:
+            files[f"{name}.safetensors"] = to_bytes(arrays)
+        for file, data in files.items():
+            _write(folder / file, data)
+            written[file] = hashlib.sha256(data).hexdigest()
+    main = {"format": FORMAT, "version": VERSION, **facts, "files": written, "parts": trees}
+    body = json.dumps(main, ensure_ascii=False, indent=1, allow_nan=False)
+    seal = hashlib.sha256(body.encode()).hexdigest()
+    _write(folder / MAIN, f'{{"seal": "{seal}", "model":\n{body}}}\n'.encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _swap(aside: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts and state trees of a model folder, every file checked against its hash.
+
+    Raises:
+        BadModel: no model, a foreign or newer format, a missing or changed file.
+    """
+    folder = Path(folder)
+    if folder.suffix in (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin", ".ckpt"):
+        raise BadModel(f"{folder} is a file that could run code when read; polysense models are folders with {MAIN}")
+    if not is_model(folder):
+        raise BadModel(f"{folder} is no polysense model: there is no {MAIN} in it")
+    main = _read_main(folder / MAIN)
+    files = {}
+    for name, seal in main["files"].items():
+        if Path(name).name != name:
+            raise BadModel(f"{folder / MAIN} is damaged: it names the file '{name}' outside its folder")
+        try:
+            data = (folder / name).read_bytes()
+        except OSError:
+            raise BadModel(f"{folder} is damaged: the file '{name}' is missing; save the model again") from None
+        if hashlib.sha256(data).hexdigest() != seal:
+            raise BadModel(f"{folder / name} is damaged or was changed: its sha256 differs from the one in {MAIN}")
+        files[name] = data
+    return main, {name: unpack(tree, _arrays(files, name), files) for name, tree in main["parts"].items()}
+
+
+def _read_main(path: Path) -> dict[str, Any]:
+    try:
+        outer = json.loads(path.read_bytes())
+        main = outer["model"]
+        text = path.read_text(encoding="utf-8")
+        body = text[text.index("\n") + 1 : text.rindex("}")]
+        whole = hashlib.sha256(body.encode()).hexdigest() == outer["seal"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BadModel(f"{path} is damaged: it is not the JSON that polysense wrote") from None
+    if not whole:
+        raise BadModel(f"{path} is damaged or was changed: its seal does not fit its content")
+    if main.get("format") != FORMAT:
+        raise BadModel(f"{path} is no polysense model")
+    if main["version"] > VERSION:
+        raise BadModel(f"{path} was written by a newer polysense (format {main['version']}); update polysense")
+    return main
+
+
+def _arrays(files: Mapping[str, bytes], name: str) -> dict[str, np.ndarray]:
+    data = files.get(f"{name}.safetensors")
+    if data is None:
+        return {}
+    from safetensors.numpy import load as from_bytes
+
+    return from_bytes(data)

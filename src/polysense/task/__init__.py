@@ -1,0 +1,1 @@
+"""The shelf of tasks: targets, head, loss, answer, scores. See ``polysense list tasks``."""

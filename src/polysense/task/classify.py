@@ -1,0 +1,112 @@
+"""One class out of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..contracts import State, Task
+from ..errors import BadOption, BadTable
+from ..registry import tasks
+from ..tokens import Tokens
+
+
+class Linear(nn.Module):
+    """Pooled tokens -> class scores. forward: (B, T, D) -> (B, C)"""
+
+    def __init__(self, dim: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, classes)
+
+    def forward(self, fused: Tokens) -> Tensor:
+        return self.linear(fused.pooled())
+
+
+@tasks("classify")
+class Classify(Task):
+    """One class out of two or more; cross entropy on a linear head.
+
+    Args:
+        smoothing: share of the target spread over all classes (Szegedy et al. 2016,
+            arXiv:1512.00567, section 7).
+        weights: "none", or "balanced": a record counts N / (C * records of its class).
+
+    Raises:
+        BadOption: smoothing outside [0, 1), unknown ``weights``.
+        BadTable: (fit) fewer than two classes.
+
+    >>> task = Classify(); task.fit(["cat", "dog", "dog"]); task.classes
+    ['cat', 'dog']
+    >>> task.encode(["dog", "cow"])["label"]
+    array([ 1, -1])
+    """
+
+    def __init__(self, *, smoothing: float = 0.1, weights: str = "none") -> None:
+        if not 0 <= smoothing < 1:
+            raise BadOption(f"task.smoothing={smoothing} must be at least 0 and below 1")
+        if weights not in ("none", "balanced"):
+            raise BadOption(f"task.weights='{weights}' must be 'none' or 'balanced'")
+        self.smoothing, self.weights = smoothing, weights
+        self.classes: list[Any] = []
+
+    def fit(self, values: Sequence[Any]) -> None:
+        self.classes = sorted({_plain(value) for value in values}, key=lambda value: (str(type(value)), value))
+        if len(self.classes) < 2:
+            held = f"only {self.classes[0]!r}" if self.classes else "nothing"
+            raise BadTable(f"the target holds {held} in the training records; classification needs two classes")
+        self.index = {value: i for i, value in enumerate(self.classes)}
+        self.counts = np.bincount(self.encode(values)["label"], minlength=len(self.classes))
+
+    def state(self) -> State:
+        return {"classes": self.classes, "counts": self.counts.tolist()}
+
+    def load(self, state: State) -> None:
+        self.classes, self.counts = list(state["classes"]), np.asarray(state["counts"])
+        self.index = {value: i for i, value in enumerate(self.classes)}
+
+    def encode(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
+        """{"label": (B,) int64}; -1 for a class that training did not have."""
+        return {"label": np.array([self.index.get(_plain(value), -1) for value in values], np.int64)}
+
+    def head(self, dim: int) -> nn.Module:
+        return Linear(dim, len(self.classes))
+
+    def loss(self, head: nn.Module, fused: Tokens, targets: Mapping[str, Tensor]) -> Tensor:
+        return self._weigh(
+            F.cross_entropy(head(fused), targets["label"], reduction="none", label_smoothing=self.smoothing), targets
+        )
+
+    def answer(self, head: nn.Module, fused: Tokens) -> Tensor:
+        """(B, C) probabilities."""
+        return head(fused).softmax(-1)
+
+    def answer_loss(self, answers: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        log = answers.clamp_min(1e-7).log()
+        picked = -log.gather(1, targets["label"][:, None])[:, 0]
+        return self._weigh((1 - self.smoothing) * picked - self.smoothing * log.mean(1), targets)
+
+    def teach(self, head: nn.Module, fused: Tokens, teacher: Tensor) -> Tensor:
+        return F.kl_div(head(fused).log_softmax(-1), teacher, reduction="none").sum(-1)
+
+    def prior(self) -> np.ndarray:
+        """(C,) shares of the classes among training records."""
+        return (self.counts / self.counts.sum()).astype(np.float32)
+
+    def decode(self, answers: np.ndarray) -> list[Any]:
+        return [self.classes[i] for i in answers.argmax(1)]
+
+    def _weigh(self, loss: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        if self.weights == "none":
+            return loss
+        share = torch.as_tensor(self.counts.sum() / (len(self.counts) * self.counts.clip(1)), dtype=loss.dtype)
+        return loss * share.to(loss.device)[targets["label"]]
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars as Python's own, so that classes survive JSON."""
+    return value.item() if isinstance(value, np.generic) else value
