@@ -186,7 +186,6 @@ def test_every_sound_format_is_decoded_and_parts_of_it_refused(kind, subtype):
 def test_a_wav_with_its_header_only_is_refused():
     assert "holds no sound" in reason(decode_audio, sound()[:44])
     assert "holds no sound" in reason(decode_audio, sound(np.zeros(0, np.float32)))
-    assert "holds no sound" in reason(decode_audio, sound(np.zeros(0, np.float32), kind="FLAC"))
     assert "cut short" in reason(decode_audio, sound()[:30])
     unfinished = bytearray(sound())  # a recorder that was switched off never wrote the length
     unfinished[40:44] = bytes(4)

@@ -51,7 +51,7 @@ def over(pattern, n=N):
         ("order_id", over(lambda i: f"A{i}"), "order_id -> id: name and 300 distinct values"),
         ("UUID", over(lambda i: f"A{i}"), "UUID -> id: name and 300 distinct values"),
         ("shop_id", over(lambda i: i % 6 * 11), "shop_id -> number: 300 of 300 values are numbers"),
-        ("user_id", over(lambda i: i // 2), "user_id -> ignore: an id by its name, but only 150 of 300 values differ"),
+        ("user_id", over(lambda i: i // 2), "user_id -> ignore: an id by name, but only 150 of 300 values differ"),
         ("n", over(str), "n -> ignore: it counts the rows"),
         ("e", over(lambda i: ""), "e -> ignore: every cell is empty"),
         ("k", over(lambda i: "same" if i % 2 else ""), "k -> ignore: every value is 'same'"),

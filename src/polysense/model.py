@@ -316,9 +316,10 @@ class Model(ClassifierMixin, BaseEstimator):
             "records": sum(len(table.records) for table in tables),
             "train": len(train_rows), "valid": len(valid_rows),
             "without_target": sum(len(table.targets) - len(table.rows) for table in tables),
-            "missing": {
-                view: {"records": int((~mine.present).sum()), "share": float((~mine.present).mean())}
-                for view, mine in cells.items()
+            "absent": {view: int((~mine.present).sum()) for view, mine in cells.items()},
+            "empty": {
+                name: sum(len(table.records) for table in tables) - sum(part.nonempty[name] for part in _each(mine))
+                for mine in cells.values() for name in mine.view.columns
             },
             "bad_cells": _faults(cells),
             "missing_words": _words(cells),
@@ -399,6 +400,53 @@ class Model(ClassifierMixin, BaseEstimator):
         )
         return result | {"bad_cells": _faults(cells)}
 
+    def report(self, evaluation: Mapping[str, Any], records: Any, title: str = "") -> str:
+        """An evaluation as one HTML page without outside resources.
+
+        Args:
+            evaluation: what ``evaluate`` returned.
+            records: the same records, for the gallery of mistakes.
+            title: heading.
+        """
+        from .judge.gallery import with_cells
+        from .judge.report import html
+
+        records = as_records(records)
+        recipe = {
+            "target": self.target, "task": self.task, "fusion": self.fusion,
+            "encoders": {
+                view: " ".join([encoder.name, *([str(encoder.options()["tower"])] if encoder.tower else [])])
+                for view, encoder in self.network_.encoders.encoders.items()
+            },
+        }
+        return html(
+            evaluation, title=title or f"{self.target or 'target'} of {records.source}", history=self.history_,
+            mistakes=with_cells(evaluation["mistakes"], read_cells(records, self.schema_)),
+            data_report=self._shown_data(evaluation), made={**recipe, **self.made_},
+        )
+
+    def _shown_data(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        data = self.data_report_
+        notes = [*data["notes"], f"{data['train']} records for training, {data['valid']} for validation"]
+        if data["without_target"]:
+            notes.append(f"{data['without_target']} records without a target were left out")
+        notes += [
+            f"column '{view}': {count} validation records hold the very content of a training record"
+            for view, count in data["identical_in_train_and_valid"].items()
+        ]
+        notes += [
+            f"column '{column}': {', '.join(f'{word!r} {count} times' for word, count in words.items())} taken as missing"
+            for column, words in data["missing_words"].items()
+        ]
+        notes.append(f"{len(data['bad_cells'])} cells of the training table could not be read")
+        return {
+            "columns": [
+                {"column": name, "kind": kind, "reason": reason, "missing": data["empty"].get(name, 0)}
+                for name, kind, reason in data["columns"]
+            ],
+            "bad_cells": [*data["bad_cells"], *evaluation["bad_cells"]], "notes": notes,
+        }
+
     def _evaluation(
         self, found: Gathered, tokens: Mapping[str, Tokens], rows: np.ndarray, targets: Sequence[Any],
         groups: Sequence[Any] | None, *, subsets: bool, samples: int,
@@ -417,7 +465,7 @@ class Model(ClassifierMixin, BaseEstimator):
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
         cells = read_cells(records, self.schema_)
         worth = self.cache and len(records) >= FEW_TO_CACHE
-        talk = Talk(self.verbose)
+        talk = Talk(self.verbose and worth)
         encoders = dict(self.network_.encoders.encoders.items())
         found = gather(
             encoders, self.plains_ if rivals else None, cells, Cache() if worth else Cache.off(),
@@ -428,11 +476,8 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _check_faults(self, cells: Mapping[str, Cells]) -> None:
         """Stop where the policy says so, table by table."""
-        for t in range(len(next(iter(cells.values())).parts) if isinstance(next(iter(cells.values())), Joined) else 1):
-            judge_faults(
-                [mine.parts[t] if isinstance(mine, Joined) else mine for mine in cells.values()],
-                on_bad=self.on_bad, max_bad=self.max_bad,
-            )
+        for table in zip(*(_each(mine) for mine in cells.values()), strict=True):
+            judge_faults(table, on_bad=self.on_bad, max_bad=self.max_bad)
 
     def _groups(self, records: Records) -> list[Any] | None:
         """A name per record; a record whose group is empty is a group of its own."""
@@ -540,6 +585,11 @@ class Model(ClassifierMixin, BaseEstimator):
         return self
 
 
+def load(folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None) -> Model:
+    """Read a model folder; see ``Model.load``."""
+    return Model.load(folder, encoders)
+
+
 @dataclass
 class Answers:
     """What a model says of records, and what it found in them.
@@ -635,6 +685,11 @@ def _join(parts: Sequence[Mapping[str, Cells]]) -> Mapping[str, Cells]:
     return parts[0] if len(parts) == 1 else {view: Joined([part[view] for part in parts]) for view in parts[0]}
 
 
+def _each(cells: Cells) -> list[Cells]:
+    """A view's cells, table by table."""
+    return cells.parts if isinstance(cells, Joined) else [cells]
+
+
 def _faults(cells: Mapping[str, Cells]) -> list[dict[str, Any]]:
     """Entries of the data report; with a validation table, its entries say so."""
     first = next(iter(cells.values()), None)
@@ -652,7 +707,7 @@ def _bad_rows(cells: Mapping[str, Cells]) -> np.ndarray:
     rows = set()
     for mine in cells.values():
         start = 0
-        for part in mine.parts if isinstance(mine, Joined) else [mine]:
+        for part in _each(mine):
             rows |= {start + fault.row for fault in part.faults}
             start += part.n
     return np.array(sorted(rows), int)
@@ -662,7 +717,7 @@ def _words(cells: Mapping[str, Cells]) -> dict[str, dict[str, int]]:
     """Column -> word that stood for a missing value -> how often."""
     found: dict[str, Counter] = {}
     for mine in cells.values():
-        for part in mine.parts if isinstance(mine, Joined) else [mine]:
+        for part in _each(mine):
             for column, words in part.notes.items():
                 found.setdefault(column, Counter()).update(words)
     return {column: dict(words) for column, words in found.items()}

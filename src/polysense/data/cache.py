@@ -64,7 +64,7 @@ class Cache:
         return cache
 
     def get(self, fingerprint: str, digests: Iterable[str | None]) -> dict[str, np.ndarray]:
-        """The rows that are there; memory-mapped and read-only. A row whose checksum is wrong is not there."""
+        """The rows that are there, memory-mapped and read-only; one whose checksum is wrong is not there."""
         if self.folder is None:
             return {}
         found = self._index(fingerprint)
@@ -73,7 +73,7 @@ class Cache:
             if key in found and key not in rows:
                 shard, i = found[key]
                 row = shard.rows[i]
-                if _check(row) == shard.checks[i]:
+                if _check(key, row) == shard.checks[i]:
                     rows[key] = row
         return rows
 
@@ -100,10 +100,12 @@ class Cache:
         home = self._home(fingerprint)
         try:
             home.mkdir(parents=True, exist_ok=True)
-            _write(home, list(first), [_check(row) for row in rows], [rows])
+            checks = [_check(key, row) for key, row in zip(first, rows, strict=True)]
+            _write(home, list(first), checks, [rows])
             self._merge(fingerprint)
         except OSError as error:
-            self.why_off = f"the cache cannot be written ({error.strerror or error}); set POLYSENSE_CACHE elsewhere"
+            reason = error.strerror or error
+            self.why_off = f"the cache cannot be written ({reason}); set POLYSENSE_CACHE to another folder"
 
     def _home(self, fingerprint: str) -> Path:
         assert self.folder is not None
@@ -115,15 +117,16 @@ class Cache:
         """Digest -> place, brought up to date with the folder."""
         known = self._shards.setdefault(fingerprint, {})
         found = self._found.setdefault(fingerprint, {})
+        home = self._home(fingerprint)
         try:
-            names = {entry.name for entry in os.scandir(self._home(fingerprint)) if entry.name.endswith(".npy")}
+            names = {name for name in os.listdir(home) if name.endswith(".npy")}
         except OSError:
             names = set()
         if any(name not in names for name in known):  # merged away by us or by another process
             known.clear()
             found.clear()
         for name in sorted(names - known.keys()):
-            shard = _open(self._home(fingerprint) / name)
+            shard = _open(home / name)
             known[name] = shard
             if shard is not None:
                 found.update((key, (shard, i)) for i, key in enumerate(shard.keys))
@@ -145,7 +148,7 @@ class Cache:
             taken: dict[str, tuple[_Shard, int]] = {}
             for shard in shards:
                 for i, key in enumerate(shard.keys):
-                    if key not in taken and _check(shard.rows[i]) == shard.checks[i]:
+                    if key not in taken and _check(key, shard.rows[i]) == shard.checks[i]:
                         taken[key] = (shard, i)
             if taken:
                 checks = [shard.checks[i] for shard, i in taken.values()]
@@ -174,8 +177,10 @@ def _default() -> Path | None:
     return (Path(base) if base else Path.home() / ".cache") / "polysense"
 
 
-def _check(row: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(row).view(np.uint8).reshape(-1).data)
+def _check(key: str, row: np.ndarray) -> int:
+    """Checksum of a row under its key: a damaged key or type must not bring another row's numbers."""
+    head = f"{key}{row.dtype.str}{row.shape}".encode()
+    return zlib.crc32(np.ascontiguousarray(row).reshape(-1).view(np.uint8).data, zlib.crc32(head))
 
 
 def _write(home: Path, keys: list[str], checks: list[int], blocks: Iterable[np.ndarray]) -> None:
@@ -212,10 +217,11 @@ def _open(path: Path) -> _Shard | None:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
             start = file.tell()
             length = dtype.itemsize * int(np.prod(shape, dtype=object))
-            if fortran or dtype.hasobject or shape[0] != len(table) or start + length != os.fstat(file.fileno()).st_size:
+            whole = start + length == os.fstat(file.fileno()).st_size
+            if fortran or dtype.hasobject or shape[0] != len(table) or not whole:
                 return None
         keys = [key.decode("ascii") for key in table["digest"].tolist()]
         rows = np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape).view(np.ndarray)
         return _Shard(keys, table["check"].tolist(), rows)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, MemoryError, SyntaxError):
+    except Exception:  # numpy's header parser raises a dozen types on damaged headers
         return None

@@ -65,7 +65,8 @@ class Cells:
         self._outside: dict[int, str] = {}
         self._more = 0
         self._action = ACTIONS["mask"]
-        empty = {c: np.ones(self.n, bool) if c in self.missing_columns else records.empty(c) for c in view.columns}
+        gone = self.missing_columns
+        empty = {c: np.ones(self.n, bool) if c in gone else records.empty(c) for c in view.columns}
         self.nonempty = {column: int((~mask).sum()) for column, mask in empty.items()}
         self.present = ~np.logical_and.reduce(list(empty.values()))
 
@@ -84,7 +85,8 @@ class Cells:
         """What was read differently than written, in sentences."""
         if not self._more:
             return []
-        return [f"column '{self.name}': {self._more} further values in cells that hold several are not used"]
+        values = "value is" if self._more == 1 else "values are"
+        return [f"column '{self.name}': {self._more} further {values} not used in cells that hold several"]
 
     def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
         """Hash of what each cell holds; None where it is absent or bad."""
@@ -338,8 +340,10 @@ def judge_faults(cells: Mapping[str, Cells] | Iterable[Cells], *, on_bad: str, m
     found = all_faults(each)
     if on_bad == "error" and found:
         first = found[0]
-        raise BadTable(f"column '{first.column}', row {first.row}: {first.reason}; correct the cell, leave it empty, "
-                       "or choose --on-bad mask")
+        raise BadTable(
+            f"column '{first.column}', row {first.row}: {first.reason}; correct the cell, leave it empty, "
+            "or choose --on-bad mask"
+        )
     counts: dict[str, list[Fault]] = {}
     for fault in found:
         counts.setdefault(fault.column, []).append(fault)
@@ -350,8 +354,8 @@ def judge_faults(cells: Mapping[str, Cells] | Iterable[Cells], *, on_bad: str, m
             cure = "paths" if noun in ("pictures", "sounds") else noun
             raise BadTable(
                 f"column '{column}': {len(bad):,} of {nonempty[column]:,} {noun} cannot be read "
-                f"({_percent(share)}, limit {_percent(max_bad)}): first in row {bad[0].row}: {bad[0].reason}; "
-                f"correct the {cure} or raise --max-bad"
+                f"({_percent(share)}, limit {_percent(max_bad)}): first in row {bad[0].row}: "
+                f"{bad[0].reason}; correct the {cure} or raise --max-bad"
             )
 
 

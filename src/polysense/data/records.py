@@ -47,7 +47,8 @@ class Records:
     """
 
     def __init__(
-        self, table: pa.Table, *, folder: Path | None = None, source: str = "records", notes: Sequence[str] = ()
+        self, table: pa.Table, *, folder: Path | None = None, source: str = "records",
+        notes: Sequence[str] = (),
     ) -> None:
         repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
         if repeated:
@@ -152,7 +153,8 @@ def read_table(path: str | os.PathLike) -> Records:
             f"'{path.suffix or 'a file without extension'}'; export it as .csv"
         )
     if not path.exists():
-        raise BadTable(f"{path}: no such file in {Path.cwd()}" if not path.is_absolute() else f"{path}: no such file")
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise BadTable(f"{path}: no such file{where}")
     if path.is_dir():
         raise BadTable(f"{path} is a folder; name the table's file")
     try:
@@ -171,7 +173,7 @@ def as_records(obj: Any, folder: str | os.PathLike | None = None) -> Records:
     """Records of whatever holds some: Records, a path, dicts, columns, a pandas frame, an Arrow table.
 
     Args:
-        obj: Records · path of a table · list of dicts · dict of lists · pandas or polars frame · pyarrow Table.
+        obj: Records · a table's path · list of dicts · dict of lists · pandas or polars frame · Arrow table.
         folder: paths in media cells are relative to it; the table's own folder for a path.
 
     Raises:
@@ -368,9 +370,11 @@ def _read_jsonl(path: Path) -> tuple[pa.Table, list[str]]:
                 row = json.loads(text, object_pairs_hook=_object)
             except (ValueError, RecursionError) as error:
                 why = "nested too deeply" if isinstance(error, RecursionError) else error
-                raise BadTable(f"{path.name} line {line}: not a JSON object ({why}); write one object a line") from None
+                place = f"{path.name} line {line}"
+                raise BadTable(f"{place}: not a JSON object ({why}); write one object a line") from None
             if not isinstance(row, dict):
-                raise BadTable(f"{path.name} line {line}: {short(row)} is not a JSON object; write one object a line")
+                place = f"{path.name} line {line}"
+                raise BadTable(f"{place}: {short(row)} is not a JSON object; write one object a line")
             rows.append(row)
     if not rows:
         raise BadTable(f"{path.name} is empty; write one JSON object a line")
@@ -535,5 +539,5 @@ def _native(name: str, i: int, value: Any) -> Any:
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     if type(value).__module__.startswith("PIL."):
-        raise BadColumn(f"column '{name}', record {i} holds a PIL picture; give its path, or its file as bytes")
+        raise BadColumn(f"column '{name}', record {i} holds a PIL picture; give its path, or the file's bytes")
     return value

@@ -19,9 +19,12 @@ from .records import Records
 from .values import BadCell, short
 
 #: Kinds of columns.
-KINDS = ("text", "image", "audio", "video", "series", "points", "number", "category", "date", "flag", "id", "ignore")
+KINDS = ("text", "image", "audio", "video", "series", "points",
+         "number", "category", "date", "flag", "id", "ignore")
 #: Kinds that together form the view ``table``.
 TABLE_KINDS = ("number", "category", "date", "flag")
+#: Kinds that are no features.
+_ASIDE = ("id", "ignore")
 #: Names that a view of its own may not have: they are prefixes of options.
 RESERVED = ("table", "fusion", "train", "task")
 
@@ -76,7 +79,8 @@ class View:
 class Schema:
     """The columns of a table and the views they form.
 
-    >>> schema = Schema([Column("size", "number", ""), Column("note", "text", ""), Column("sold", "flag", "")])
+    >>> kinds = {"size": "number", "note": "text", "sold": "flag"}
+    >>> schema = Schema([Column(name, kind, "declared") for name, kind in kinds.items()])
     >>> [(view.name, view.columns) for view in schema.views]
     [('note', ('note',)), ('table', ('size', 'sold'))]
     """
@@ -86,7 +90,7 @@ class Schema:
     @property
     def views(self) -> list[View]:
         """Columns with a view of their own in the table's order, then the view ``table``."""
-        own = [View(c.name, c.kind, (c.name,)) for c in self.columns if c.kind not in (*TABLE_KINDS, "id", "ignore")]
+        own = [View(c.name, c.kind, (c.name,)) for c in self.columns if c.kind not in TABLE_KINDS + _ASIDE]
         table = tuple(c.name for c in self.columns if c.kind in TABLE_KINDS)
         return own + ([View("table", "table", table)] if table else [])
 
@@ -133,7 +137,7 @@ class Schema:
             raise BadModel(f"the model's schema is damaged: {error}; fit and save the model again") from None
         for column in columns:
             if column.kind not in KINDS:
-                raise BadModel(f"the model's schema is damaged: column '{column.name}' is of kind '{column.kind}'")
+                raise BadModel(f"the model's schema is damaged: '{column.name}' is of kind '{column.kind}'")
         return cls(columns)
 
 
@@ -164,10 +168,11 @@ def guess(
     for name in records.names:
         if name in exclude:
             continue
-        column = _declared(records, name, declared[name]) if name in declared else _guess_column(records, name)
-        if column.name in RESERVED and column.kind not in (*TABLE_KINDS, "id", "ignore"):
+        kind = declared.get(name)
+        column = _declared(records, name, kind) if kind else _guess_column(records, name)
+        if name in RESERVED and column.kind not in TABLE_KINDS + _ASIDE:
             raise BadColumn(
-                f"a column of kind {column.kind} may not be called '{name}', which is the name of a group of options; "
+                f"a column of kind {column.kind} may not be called '{name}', the name of a group of options; "
                 f"rename it, or declare it: {name}=ignore"
             )
         columns.append(column)
@@ -176,7 +181,7 @@ def guess(
 
 def ready(kind: str) -> bool:
     """Whether a modality reads columns of this kind."""
-    return kind in ("id", "ignore") or ("table" if kind in TABLE_KINDS else kind) in modalities
+    return kind in _ASIDE or ("table" if kind in TABLE_KINDS else kind) in modalities
 
 
 def _check_declared(records: Records, declared: Mapping[str, str], exclude: Collection[str]) -> None:
@@ -186,11 +191,12 @@ def _check_declared(records: Records, declared: Mapping[str, str], exclude: Coll
         if kind not in KINDS:
             raise BadColumn(f"column '{name}' is declared as '{kind}'; {suggest(kind, list(KINDS))}")
         if name in exclude and kind != "ignore":
-            raise BadColumn(f"column '{name}' is target, group or split, and never a feature; do not declare it")
+            raise BadColumn(f"column '{name}' is target, group or split, never a feature; do not declare it")
         if not ready(kind):
             there = ", ".join(k for k in KINDS if ready(k))
             raise BadColumn(
-                f"column '{name}' is declared as {kind}, a kind that no modality reads yet; choose one of {there}"
+                f"column '{name}' is declared as {kind}, a kind that no modality reads yet; "
+                f"choose one of {there}"
             )
 
 
@@ -217,7 +223,8 @@ def _guess_column(records: Records, name: str) -> Column:
     make = partial(Column, name)
     if not found:
         return make("ignore", "every cell is empty")
-    if there > 1 and all(value == found[0] for value in found) and _distinct(records, name, found, there) == 1:
+    same = there > 1 and all(value == found[0] for value in found)
+    if same and _distinct(records, name, found, there) == 1:
         return make("ignore", f"every value is {short(found[0])}")
     kind, reason = _media(found)
     if kind:
@@ -230,10 +237,13 @@ def _guess_column(records: Records, name: str) -> Column:
         if there == len(records) and distinct == there > 1:
             return make("id", f"name and {distinct:,} distinct values")
         if distinct > min(50, there / 5):
-            return make("ignore", f"an id by its name, but only {distinct:,} of {len(records):,} values differ")
-    if (column := _flag(name, found)) or (column := _date(name, found)) or (column := _number(records, name, found)):
-        return column
-    return _words(name, found, distinct, there)
+            return make("ignore", f"an id by name, but only {distinct:,} of {len(records):,} values differ")
+    return (
+        _flag(name, found)
+        or _date(name, found)
+        or _number(records, name, found)
+        or _words(name, found, distinct, there)
+    )
 
 
 def _distinct(records: Records, name: str, found: list[Any], there: int) -> int:
@@ -281,10 +291,7 @@ def _media(found: list[Any]) -> tuple[str, str]:
 def _flag(name: str, found: list[Any]) -> Column | None:
     if all(isinstance(value, bool) for value in found):
         return Column(name, "flag", "true/false")
-    try:
-        words = {str(value).strip().casefold() for value in found if not isinstance(value, (list, dict, bytes))}
-    except TypeError:
-        return None
+    words = {str(value).strip().casefold() for value in found}
     for pair in values.FLAG_PAIRS:
         if words == set(pair):
             return Column(name, "flag", "/".join(pair))
@@ -293,11 +300,11 @@ def _flag(name: str, found: list[Any]) -> Column | None:
 
 def _date(name: str, found: list[Any]) -> Column | None:
     order, words = _day_order(found)
-    numbers = [value for value in found if isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit())]
+    digits = any(str(value).strip().isdigit() for value in found)  # then one that is no date makes them numbers
     kept, good = _passing(found, partial(values.seconds, order=order))
-    if not kept or good < (1.0 if numbers else _NEARLY_ALL) * kept:
+    if not kept or good < (1.0 if digits else _NEARLY_ALL) * kept:
         return None
-    form = "dates written as eight digits" if numbers else "ISO dates" if all(map(_iso, found)) else "dates"
+    form = "dates written as eight digits" if digits else "ISO dates" if all(map(_iso, found)) else "dates"
     if good < kept:
         form = f"{good:,} of {kept:,} values are {form}"
     return Column(name, "date", f"{form}{words}", order=order)

@@ -124,7 +124,9 @@ def _numbered(names: Sequence[Any]) -> np.ndarray:
     return np.array([seen.setdefault(name, len(seen)) for name in names], dtype=np.int64)
 
 
-def _place(class_N: np.ndarray, group_N: np.ndarray, share_P: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _place(
+    class_N: np.ndarray, group_N: np.ndarray, share_P: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """(G,): the part of each group."""
     n, parts = len(class_N), len(share_P)
     size_C, size_G = np.bincount(class_N), np.bincount(group_N)

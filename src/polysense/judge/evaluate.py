@@ -28,7 +28,7 @@ def evaluate(
 
     Args:
         answer: mask (N, V) bool -> probabilities (N, C). Records whose mask is all False need not be computed:
-            what is answered for them is not read.
+            what is answered for them is not read; the prior stands for it.
         present: (N, V) bool, what the records really have.
         targets: (N,) class numbers; -1 for a class unseen in training.
         views: names of the mask's columns.
@@ -67,7 +67,7 @@ def evaluate(
     if n == 0:
         return result
     draws = Resamples(n, groups=groups, samples=samples, seed=seed)
-    answers = np.asarray(answer(present), np.float64)
+    answers = np.where(present.any(1)[:, None], np.asarray(answer(present), np.float64), prior)
     result["scores"] = judge(answers, targets, draws).scores()
     result["baselines"] = _baselines(present, targets, prior, rivals, features, draws)
     result["confusion"] = confusion(answers.argmax(1), targets, len(names)).astype(int).tolist()

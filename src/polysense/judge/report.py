@@ -34,7 +34,8 @@ def html(
         history: one dict per epoch: epoch, loss, valid_loss, valid_accuracy, lr; what is missing is not drawn.
         mistakes: wrong answers with their cells: row, truth, prediction, probability, and cells of column, kind and
             one of text, image_png_bytes (PNG or JPEG), audio_wav_bytes; none of them where the cell is empty.
-        data_report: columns (list of dicts: column, kind, reason, missing, ...), bad_cells, notes (sentences).
+        data_report: columns (each a dict, or column, kind, reason), bad_cells (dicts), notes (sentences); all else
+            is shown by its name.
         made: how the model was made; dicts may be nested.
 
     Returns:
@@ -365,15 +366,18 @@ def _data(report: Mapping[str, Any], bad: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     columns = report.get("columns")
     if columns:
-        parts.append(_plain_table(columns))
+        names = ("column", "kind", "reason")
+        parts.append(_plain_table([c if isinstance(c, Mapping) else dict(zip(names, c, strict=False)) for c in columns]))
+    rest = {key: value for key, value in report.items() if key not in ("columns", "bad_cells", "notes")}
+    parts.append(_definitions(rest))
     notes = report.get("notes") or []
     if notes:
-        parts.append("<ul>" + "".join(f"<li>{escape(str(note))}</li>" for note in notes) + "</ul>")
+        parts.append('<ul class="notes">' + "".join(f"<li>{escape(str(note))}</li>" for note in notes) + "</ul>")
     if bad:
         parts.append(f"<h3>{_count(len(bad), 'bad cell')}</h3>{_plain_table(bad[:_MOST_BAD])}")
         if len(bad) > _MOST_BAD:
             parts.append(f'<p class="fine">The first {_MOST_BAD}; all of them are in the JSON of the evaluation.</p>')
-    elif parts:
+    elif report:
         parts.append("<p>No bad cell.</p>")
     return "".join(parts)
 
@@ -409,9 +413,9 @@ def _definitions(made: Mapping[str, Any]) -> str:
     if not made:
         return ""
     body = "".join(
-        f"<dt>{escape(str(key))}</dt><dd>"
+        f"<dt>{escape(str(key).replace('_', ' '))}</dt><dd>"
         + (_definitions(value) if isinstance(value, Mapping) else escape(_value(value))) + "</dd>"
-        for key, value in made.items() if value not in (None, {}, [])
+        for key, value in made.items() if value is not None and not (isinstance(value, (dict, list)) and not value)
     )
     return f"<dl>{body}</dl>"
 

@@ -86,14 +86,21 @@ class Scale:
         return np.divide(1.0, deviation, out=np.zeros(len(mean)), where=varies) / np.sqrt(max(len(mean), 1))
 
     def apply(self, block: Any, present_N: np.ndarray) -> Any:
-        """Standardised float64 block; rows of absent records are zero, whatever stood there."""
-        if _is_sparse(block):
+        """Standardised float64 block; rows of absent records are zero, whatever stood there.
+
+        Where no record has the view, the block may have any width.
+        """
+        shape = (len(present_N), len(self.scale))
+        if self.mean is None:
             from scipy import sparse
 
+            if not present_N.any():
+                return sparse.csr_array(shape)
             keep = sparse.diags_array(present_N.astype(np.float64))
             return (keep @ sparse.csr_array(block) @ sparse.diags_array(self.scale)).tocsr()
-        out = np.zeros(block.shape)
-        out[present_N] = (np.asarray(block)[present_N] - self.mean) * self.scale
+        out = np.zeros(shape)
+        if out.size and present_N.any():
+            out[present_N] = (np.asarray(block)[present_N] - self.mean) * self.scale
         return out
 
 
@@ -273,12 +280,13 @@ class Rivals:
 
     def state(self) -> dict[str, Any]:
         """Everything as a tree of JSON values and arrays."""
-        fitted = {}
-        for number, ((subset, filled), one) in enumerate(self._fitted.items()):
-            fitted[str(number)] = {
-                "subset": list(subset), "filled": filled, "strength": one.strength, "records": one.records,
+        entries: dict[int, dict[str, Any]] = {}  # one that serves as both rivals of its subset is kept once
+        for (subset, filled), one in self._fitted.items():
+            entry = entries.setdefault(id(one), {
+                "subset": list(subset), "filled": [], "strength": one.strength, "records": one.records,
                 "classes": one.classes, "bias": one.bias, "weights": dict(one.weights), "bits": dict(one.bits),
-            }
+            })
+            entry["filled"].append(filled)
         return {
             "views": list(self.views), "classes": self.classes, "ranking": list(self.ranking),
             "sampled": self.sampled, "counts": [self.counts[subset] for subset in self.subsets],
@@ -287,7 +295,7 @@ class Rivals:
                 view: {"scale": one.scale} | ({} if one.mean is None else {"mean": one.mean})
                 for view, one in self._scales.items()
             },
-            "fitted": fitted,
+            "fitted": list(entries.values()),
         }
 
     @classmethod
@@ -298,11 +306,13 @@ class Rivals:
         self.counts = dict(zip(self.subsets, state["counts"], strict=True))
         self.prior = np.asarray(state["prior"])
         self._scales = {view: Scale(one["scale"], one.get("mean")) for view, one in state["scales"].items()}
-        for one in state["fitted"].values():
-            self._fitted[tuple(one["subset"]), one["filled"]] = Regression(
+        for one in state["fitted"]:
+            fitted = Regression(
                 one["strength"], one["records"], np.asarray(one["classes"]), dict(one["weights"]), one["bias"],
-                dict(one.get("bits") or {}),
+                dict(one["bits"]),
             )
+            for filled in one["filled"]:
+                self._fitted[tuple(one["subset"]), filled] = fitted
         return self
 
 
@@ -470,7 +480,7 @@ class _Primal:
                 return value / len(labels), gradient.ravel() / len(labels)
 
             result = minimize(objective, weights.ravel(), jac=True, method="L-BFGS-B",
-                              options={"maxiter": 500, "gtol": 1e-6, "ftol": 1e-9})
+                              options={"maxiter": 500, "gtol": 1e-6, "ftol": 1e-11})
             weights = result.x.reshape(shape)
             found.append(weights)
         return found
@@ -489,7 +499,7 @@ class _Primal:
 
 def _solve(
     gram: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float],
-    tolerance: float = 1e-3, memory: int = 8, rounds: int = 300,
+    tolerance: float = 2e-4, memory: int = 8, rounds: int = 300,
 ) -> list[np.ndarray]:
     """Multinomial logistic regression in dual coordinates, for rising C.
 
@@ -556,8 +566,8 @@ def _solve(
 
 
 def _softmax_strength(strength: float, classes: int) -> float:
-    """C for one weight vector per class; of two opposite vectors each carries half the penalty."""
-    return 2 * strength if classes == 2 else strength
+    """C for one weight vector per class; two opposite halves are penalised half as much as their sum."""
+    return strength / 2 if classes == 2 else strength
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

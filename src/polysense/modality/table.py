@@ -86,10 +86,13 @@ def _learn(cells: Sequence[Any], kind: str | None) -> dict[str, Any]:
         return {"kind": "flag"}
     if kind in ("number", "date"):
         numbers = np.array(seen, np.float64)
-        spread = float(numbers.std())
+        size = float(np.abs(numbers).max()) or 1.0
+        spread = float((numbers / size).std())  # by size first: squares of 1e200 overflow
         # a constant column's spread is rounding error, relative to its size
-        constant = spread <= 1e-9 * max(1.0, float(np.abs(numbers).max()))
-        return {"kind": kind, "mean": float(numbers.mean()), "spread": 0.0 if constant else spread}
+        return {
+            "kind": kind, "mean": float((numbers / size).mean() * size),
+            "spread": 0.0 if spread <= 1e-9 else spread * size,
+        }
     counts = Counter(str(cell) for cell in seen)
     levels = sorted(counts, key=lambda level: (-counts[level], level))
     return {"kind": "category", "levels": sorted(levels[:LEVELS]), "rare": sorted(levels[LEVELS:])}
@@ -149,8 +152,9 @@ def _encode(name: str, about: Mapping[str, Any], cells: Sequence[Any]) -> np.nda
             if about["kind"] == "date":
                 block[:, 1:-1] = _cycles(numbers)
             if about["spread"]:
-                scaled = np.nan_to_num((numbers - about["mean"]) / about["spread"], nan=0.0)
-                block[:, 0] = np.clip(scaled, -10, 10)
+                with np.errstate(over="ignore"):  # infinity is held at 10 like any outlier
+                    scaled = numbers / about["spread"] - about["mean"] / about["spread"]
+                block[:, 0] = np.clip(np.nan_to_num(scaled, nan=0.0), -10, 10)
         case "flag":
             block[:, 0] = [bool(cell) for cell in cells]
         case "category":

@@ -1,0 +1,373 @@
+"""The command line. Talk goes to stderr, results to stdout or the named file, a mistake is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# Set before numpy and torch load: on shared cores several threads are slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+app = typer.Typer(
+    name="polysense", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    help="One model from a table whose cells are text, pictures, sounds, numbers and categories.\n\n"
+    "Start with: polysense demo. With your own table: polysense fit TABLE --target COLUMN --out DIR, "
+    "then polysense evaluate DIR TABLE --subsets, then polysense predict DIR TABLE.",
+)
+
+Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL, Parquet or Arrow file.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model folder that fit wrote.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the tables, the model and the report.")] = Path("polysense-demo"),
+) -> None:
+    """Train, judge and use a model on a real set: pictures, English, Chinese, speech, sounds, numbers."""
+    from . import demo as sets
+    from .judge.evaluate import as_text
+    from .model import Model
+    from .talk import Talk
+
+    talk = Talk()
+    prepared = sets.prepare(out, progress=talk.say)
+    train, valid, test = prepared.paths
+    talk.say(f"\n{prepared.note}\nTraining on {train}")
+    model = Model("label", group="group", verbose=True).fit(train, valid=valid)
+    model.save(out / "model")
+    talk.say(f"\nJudging every subset of views on records the model has never seen ({test})")
+    evaluation = model.evaluate(test, subsets=True)
+    print(as_text(evaluation))
+    (out / "report.html").write_text(model.report(evaluation, test, f"polysense demo ({prepared.source})"), encoding="utf-8")
+    _show_some(model, test)
+    print(
+        f"\nThe report: {out / 'report.html'}\n\nWith a table of your own:\n"
+        "  polysense fit TABLE --target COLUMN --out model\n"
+        "  polysense evaluate model TABLE --subsets --html report.html\n"
+        "  polysense predict model TABLE --out answers.csv"
+    )
+
+
+@app.command()
+def fit(
+    table: Table,
+    target: Annotated[str | None, typer.Option(help="Column to predict.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the model; a model there is replaced.", show_default=False)] = None,
+    task: Annotated[str | None, typer.Option(help="Task, see: polysense list tasks. [default: classify]", show_default=False)] = None,
+    columns: Annotated[list[str], typer.Option(metavar="NAME=KIND,...", help="Kinds where the guess is to be overruled; may be repeated.")] = [],
+    fusion: Annotated[str | None, typer.Option(help="Fusion, see: polysense list fusions. [default: concat]", show_default=False)] = None,
+    encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders. image.pretrained:TOWER takes a tower's name, a folder or a hub id. May be repeated.")] = [],
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as train.epochs=20, fusion.heads=2, task.smoothing=0, VIEW.pixels=64; may be repeated.")] = [],
+    valid: Annotated[Path | None, typer.Option(help="Validation table. [default: a fifth of TABLE]", show_default=False)] = None,
+    split: Annotated[str | None, typer.Option(help="Column that says train, valid or test; rows of test are left out.", show_default=False)] = None,
+    group: Annotated[str | None, typer.Option(help="Column whose equal values are never split (speaker, patient).", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random. [default: 0]", show_default=False)] = None,
+    on_bad: Annotated[str | None, typer.Option(help="Unreadable cells: error, mask or drop. [default: mask]", show_default=False)] = None,
+    max_bad: Annotated[float | None, typer.Option(help="Share of a column's cells that may be unreadable. [default: 0.2]", show_default=False)] = None,
+    recipe: Annotated[Path | None, typer.Option(help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
+    download: Annotated[bool, typer.Option("--download", help="Allow a hub id to be downloaded; nothing else uses the network.")] = False,
+) -> None:
+    """Learn from a table and write the model."""
+    from . import store
+    from .errors import BadOption
+    from .judge.evaluate import as_text
+    from .model import Model
+
+    settings = _recipe(recipe) if recipe else {}
+    typed = {
+        "target": target, "task": task, "fusion": fusion, "group": group, "split": split, "seed": seed,
+        "on_bad": on_bad, "max_bad": max_bad,
+    }
+    settings |= {key: value for key, value in typed.items() if value is not None}
+    for key, given in (
+        ("columns", _pairs([pair for text in columns for pair in text.split(",")], "--columns")),
+        ("encoders", _pairs(encoder, "--encoder")),
+        ("options", {key: _value(value) for key, value in _pairs(set_, "--set").items()}),
+    ):
+        settings[key] = {**(settings.get(key) or {}), **given}
+    if not settings.get("target"):
+        raise BadOption("no target is named; say which column to predict with --target COLUMN")
+    if out is None:
+        raise BadOption("no folder for the model is named; say --out DIR")
+    if valid and settings.get("split"):
+        raise BadOption("both --valid and --split say which records validate; give one of them")
+    store.check_target(out)
+    model = Model(**settings, download=download, verbose=True).fit(table, valid=valid)
+    model.save(out)
+    if model.valid_:
+        print("\nOn the validation records:\n" + as_text(model.valid_), file=sys.stderr)
+    print(f"\nThe model: {out}", file=sys.stderr)
+
+
+@app.command()
+def predict(
+    folder: Folder, table: Table,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write. [default: standard output]", show_default=False)] = None,
+) -> None:
+    """Answer every record: one line each, in the table's order."""
+    from .data.records import write_csv
+    from .model import load
+    from .talk import Talk
+
+    model, talk = load(folder), Talk()
+    answers = model.answers(table)
+    for remark in answers.remarks:
+        talk.say(remark)
+    _tell_bad(answers.bad_cells, len(answers.records), talk)
+    columns = _answer_columns(model, answers)
+    if out:
+        write_csv(out, columns)
+    else:
+        _print_csv(columns)
+
+
+@app.command()
+def evaluate(
+    folder: Folder, table: Table,
+    subsets: Annotated[bool, typer.Option("--subsets", help="Judge every subset of views beside its specialist.")] = False,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.", show_default=False)] = None,
+    html: Annotated[Path | None, typer.Option(help="File for the report.", show_default=False)] = None,
+) -> None:
+    """Score a model on a table that holds the target: intervals, baselines, subsets."""
+    from .judge.evaluate import as_text
+    from .model import load
+
+    model = load(folder)
+    model.verbose = True
+    evaluation = model.evaluate(table, subsets=subsets)
+    if json_:
+        _write(json_, json.dumps(evaluation, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    if html:
+        _write(html, model.report(evaluation, table))
+    print(as_text(evaluation))
+
+
+@app.command(name="list")
+def list_(
+    shelf: Annotated[str | None, typer.Argument(metavar="[modalities|encoders|fusions|tasks|towers]", help="Which shelf; all if none is named.", show_default=False)] = None,
+) -> None:
+    """List what there is to choose from, with options and their defaults."""
+    from . import registry
+    from .errors import UnknownName
+
+    shelves = {name: getattr(registry, name) for name in ("modalities", "encoders", "fusions", "tasks")}
+    if shelf not in (None, "towers", *shelves):
+        raise UnknownName(f"there is no shelf '{shelf}'; {registry.suggest(shelf, [*shelves, 'towers'])}")
+    for name, entries in shelves.items():
+        if shelf in (None, name):
+            print(f"{name}")
+            for entry in map(entries.about, entries):
+                print(f"  {entry.name:<18} {entry.summary}")
+                for option in entry.options.values() if shelf else ():
+                    print(f"  {'':<18}   {option.name}={option.default!r}: {option.help}")
+    if shelf in (None, "towers"):
+        from .modality.towers import TOWERS, on_disk
+
+        print("towers (the first one on disk that states the column's language is a view's default)")
+        for tower in TOWERS:
+            there = "on disk" if on_disk(tower) else f"not on disk: {tower.cure}"
+            print(f"  {tower.name:<22} {tower.modality:<6} {'/'.join(tower.languages) or '-':<5} {tower.licence:<11} {there}")
+            if shelf:
+                print(f"  {'':<22} {tower.summary}")
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(metavar="DIR|TABLE", help="A model folder or a table.")],
+) -> None:
+    """Say what a model is made of, or what polysense reads in a table."""
+    if path.is_dir():
+        print(_about_model(path))
+        return
+    from .data.reading import read_cells
+    from .data.records import read_table
+    from .data.schema import guess
+
+    records = read_table(path)
+    for note in records.notes:
+        print(note)
+    schema = guess(records)
+    print(f"{records.source}: {len(records)} records\n{schema.describe()}")
+    for mine in read_cells(records, schema).values():
+        print(f"view {mine.name}: present in {int(mine.present.sum())} of {mine.n} records")
+
+
+def main() -> None:
+    """Entry point of the command ``polysense``."""
+    from .errors import PolysenseError
+
+    try:
+        code = app(standalone_mode=False)
+    except PolysenseError as error:
+        sys.exit(_fail(str(error), error.exit_code))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(_fail("interrupted", 130))
+    except BrokenPipeError:  # the reader of our output has gone, as in: polysense predict ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        sys.exit(_usage(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Any) -> int:
+    """A mistake on the command line, which typer raises under click's names, as one line."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(context.get_help())
+        return 0
+    return _fail(error.format_message() + (f" (see: {context.command_path} --help)" if context else ""), 2)
+
+
+def _fail(message: str, code: int) -> int:
+    print("polysense: " + " ".join(message.split("\n")), file=sys.stderr)
+    return code
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    from .errors import BadOption
+
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise BadOption(f"{option} {text!r} is not NAME=VALUE; names with a comma or '=' go into a recipe (--recipe)")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _value(text: str) -> Any:
+    """A typed value as YAML reads it: 3, 0.1, true, [32, 64], words."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a word
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    from inspect import signature
+
+    import yaml
+
+    from .errors import BadOption
+    from .model import Model
+    from .registry import suggest
+
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadOption(f"the recipe {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadOption(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(recipe, dict):
+        raise BadOption(f"the recipe {path} must hold settings such as 'target: label', not {type(recipe).__name__}")
+    known = [name for name in signature(Model).parameters if name not in ("download", "verbose", "cache")]
+    for key in recipe:
+        if key not in known:
+            raise BadOption(f"the recipe {path} has '{key}', which is no setting; {suggest(str(key), known)}")
+    return recipe
+
+
+def _write(path: Path, text: str) -> None:
+    from .errors import CannotWrite
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CannotWrite(f"{path} could not be written: {error.strerror or error}") from error
+
+
+def _answer_columns(model: Any, answers: Any) -> dict[str, list[Any]]:
+    """Columns of the answer file: row, id if there is one, prediction, a probability per class."""
+    n = len(answers.records)
+    dropped = {cell["row"] for cell in answers.bad_cells} if model.on_bad == "drop" else set()
+    columns: dict[str, list[Any]] = {"row": list(range(n))}
+    id_column = model.schema_.id_column
+    if id_column and id_column in answers.records.names:
+        columns["id"] = answers.records.column(id_column)
+    predictions = model.task_decode(answers.probabilities)
+    columns["prediction"] = [None if row in dropped else value for row, value in enumerate(predictions)]
+    for c, name in enumerate(model.classes_.tolist()):
+        columns[f"probability_{name}"] = [
+            None if row in dropped else round(float(p), 6) for row, p in enumerate(answers.probabilities[:, c])
+        ]
+    return columns
+
+
+def _print_csv(columns: dict[str, list[Any]]) -> None:
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow(["" if value is None else value for value in row])
+
+
+def _tell_bad(bad: list[dict[str, Any]], n: int, talk: Any) -> None:
+    if not bad:
+        return
+    rows = len({cell["row"] for cell in bad})
+    talk.say(f"{len(bad)} cells in {rows} of {n} records cannot be read:")
+    for cell in bad[:20]:
+        talk.say(f"  row {cell['row']}, column '{cell['column']}': {cell['reason']} ({cell['action']})")
+    if len(bad) > 20:
+        talk.say(f"  and {len(bad) - 20} more")
+
+
+def _show_some(model: Any, test: Path, count: int = 5) -> None:
+    from .data.records import read_table
+
+    records = read_table(test)
+    some = records.take(range(0, len(records), max(1, len(records) // count))[:count])
+    answers = model.answers(some)
+    print("\nA few records it has never seen:")
+    for i, row in enumerate(answers.probabilities):
+        text = next((str(some.cell(name, i)) for name in ("english", "text") if name in some.names and some.cell(name, i)), "")
+        said = model.classes_[row.argmax()]
+        print(f"  {text[:44]:<46} says {said} ({row.max():.2f}), is {some.cell('label', i)}")
+
+
+def _about_model(folder: Path) -> str:
+    from . import store
+
+    facts, _ = store.load(folder)
+    recipe, made, data = facts["recipe"], facts["made"], facts["data"]
+    lines = [
+        f"{folder}: {recipe['task']} '{recipe['target']}' into {len(facts['classes'])} classes: "
+        + ", ".join(map(str, facts["classes"][:20])) + (" ..." if len(facts["classes"]) > 20 else ""),
+        f"fusion {recipe['fusion']}, seed {recipe['seed']}, {data['train']} training and {data['valid']} validation records, "
+        f"{made['cpu_seconds']} CPU s, {made['date']}",
+        *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
+        *(f"{name} -> {kind}: {reason}" for name, kind, reason in data["columns"]),
+        f"{len(data['bad_cells'])} bad cells in training",
+        "made with " + ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version),
+    ]
+    if facts["valid"] and facts["valid"]["scores"]:
+        score = facts["valid"]["scores"]["accuracy"]
+        lines.append(f"validation accuracy {score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]")
+    return "\n".join(lines)
+
+
+def _tower(tower: dict[str, Any] | None) -> str:
+    return f" ({tower['name']}, sha256 {tower['sha256'][:12]}..., {tower['licence']})" if tower else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Cells of single records as a report shows them: small pictures, short sounds, texts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data.reading import Cells
+
+#: Larger side of a picture in pixels; seconds and rate of a sound.
+PIXELS, SECONDS, HZ = 160, 3.0, 8000
+TEXT = 400
+
+
+def with_cells(mistakes: Sequence[Mapping[str, Any]], cells: Mapping[str, Cells]) -> list[dict[str, Any]]:
+    """Each mistake with what its record holds.
+
+    Args:
+        mistakes: dicts with the key ``row``.
+        cells: of the table that the rows are of.
+
+    Returns:
+        The same dicts with ``cells``: a list of {"column", "kind", and one of "text", "image_png_bytes",
+        "audio_wav_bytes"}; none of the three where the cell is absent.
+    """
+    return [
+        {**mistake, "cells": [part for mine in cells.values() for part in _shown(mine, mistake["row"])]}
+        for mistake in mistakes
+    ]
+
+
+def _shown(cells: Cells, row: int) -> list[dict[str, Any]]:
+    modality = cells.view.modality
+    value = cells.values([row], PIXELS)[0]
+    if modality == "table":
+        filled = value or dict.fromkeys(cells.view.columns)
+        return [{"column": name, "kind": modality, **_text(cell)} for name, cell in filled.items()]
+    entry = {"column": cells.name, "kind": modality}
+    if value is None:
+        return [entry]
+    if modality == "image":
+        return [entry | {"image_png_bytes": _picture(value)}]
+    if modality == "audio":
+        return [entry | {"audio_wav_bytes": _sound(value)}]
+    return [entry | _text(value)]
+
+
+def _text(value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return {"text": text if len(text) <= TEXT else text[:TEXT] + " ..."}
+
+
+def _picture(value: np.ndarray) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(value)
+    picture.thumbnail((PIXELS, PIXELS))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def _sound(value: np.ndarray) -> bytes:
+    import soundfile
+    import soxr
+
+    file = io.BytesIO()
+    soundfile.write(file, soxr.resample(value[: int(SECONDS * 16000)], 16000, HZ), HZ, "PCM_16", format="WAV")
+    return file.getvalue()

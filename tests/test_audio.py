@@ -1,0 +1,203 @@
+"""Sounds: mel, MFCC, plain features, the network from scratch, the Whisper tower."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from polysense.contracts import to_tensors
+from polysense.errors import BadModel
+from polysense.modality.audio import (
+    HZ, AudioPlain, Cnn, MaskedNorm, PretrainedAudio, hz_to_mel, log_mel, mel_filters, mel_power, mel_to_hz, mfcc,
+    whisper_mel,
+)
+from tiny import tiny_towers  # noqa: F401  (a fixture)
+
+RANDOM = np.random.default_rng(5)
+
+
+def tone(hz, seconds=0.5, loud=0.5):
+    return (loud * np.sin(2 * np.pi * hz * np.arange(int(HZ * seconds)) / HZ)).astype(np.float32)
+
+
+def noise(seconds):
+    return (0.1 * RANDOM.normal(size=int(HZ * seconds))).astype(np.float32)
+
+
+def answer(encoder, values):
+    return encoder(to_tensors(encoder.prepare(values)))
+
+
+# --- signal --------------------------------------------------------------------------------------
+
+
+def test_mel_there_and_back():
+    hz = np.array([0.0, 55, 440, 1000, 3000, 8000])
+    np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz)), hz, atol=1e-6)
+
+
+@pytest.mark.parametrize(("bands", "window"), [(80, 400), (64, 512)])
+def test_filters_are_slaneys(bands, window):
+    """transformers' own filter bank as judge."""
+    audio_utils = pytest.importorskip("transformers.audio_utils")
+    theirs = audio_utils.mel_filter_bank(window // 2 + 1, bands, 0, 8000, HZ, norm="slaney", mel_scale="slaney")
+    np.testing.assert_allclose(mel_filters(bands, window), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("hz", [300, 1000, 2500, 6000])
+def test_a_tone_lands_in_its_band(hz):
+    """The loudest of 64 bands is the one whose centre is nearest in mel."""
+    centres = np.linspace(0, hz_to_mel(8000), 66)[1:-1]
+    loudest = mel_power(torch.from_numpy(tone(hz)), 64).mean(0).argmax()
+    assert abs(int(loudest) - int(np.abs(centres - hz_to_mel(hz)).argmin())) <= 1
+
+
+def test_power_by_hand():
+    """A Hann window of 400 sums to 200; a tone of loudness 0.5 in the middle of a line has power
+    (0.5 * 200 / 2) ** 2 = 2500 there, and a quarter of it in both neighbours."""
+    spectrum = torch.stft(torch.from_numpy(tone(1000)), 400, 160, window=torch.hann_window(400), return_complex=True)
+    np.testing.assert_allclose(spectrum.abs().square()[24:27, 20], [625, 2500, 625], rtol=1e-3)
+    power = mel_power(torch.from_numpy(tone(1000)), 64)[20]
+    expected = np.array([625, 2500, 625]) @ mel_filters(64)[24:27]
+    np.testing.assert_allclose(power, expected, atol=1e-3, rtol=1e-2)
+
+
+def test_silence_is_the_floor():
+    assert torch.equal(log_mel(torch.zeros(1600)), torch.full((11, 64), float(np.log(np.float32(1e-6)))))
+
+
+def test_ten_times_louder_is_ln_100_more():
+    difference = log_mel(torch.from_numpy(tone(1000, loud=0.5))) - log_mel(torch.from_numpy(tone(1000, loud=0.05)))
+    assert difference[20, 20] == pytest.approx(np.log(100), abs=1e-3)
+
+
+def test_mfcc_is_scipys_dct():
+    from scipy.fft import dct
+
+    bands = log_mel(torch.from_numpy(noise(0.4)))
+    np.testing.assert_allclose(mfcc(bands), dct(bands.numpy(), norm="ortho")[:, :40], atol=1e-4)
+
+
+def test_plain_features():
+    x = AudioPlain().transform([noise(1.0), tone(500), np.zeros(1, np.float32), np.zeros(0, np.float32)])
+    assert x.shape == (4, 208) and x.dtype == np.float32 and np.isfinite(x).all()
+    bands = log_mel(torch.from_numpy(tone(500)))
+    np.testing.assert_allclose(x[1, 40:104], bands.mean(0), atol=1e-4)
+    np.testing.assert_allclose(x[1, 144:], bands.numpy().std(0), atol=1e-4)
+
+
+def test_plain_features_cost_little():
+    """Under 1 ms of CPU for a second of sound."""
+    wave, plain = noise(10), AudioPlain()
+    plain.transform([wave])
+    costs = []
+    for _ in range(5):
+        start = time.process_time()
+        plain.transform([wave])
+        costs.append(time.process_time() - start)
+    assert min(costs) / 10 < 1e-3
+
+
+# --- audio.cnn -----------------------------------------------------------------------------------
+
+
+def test_masked_norm_is_batch_norm_over_real_frames():
+    x = torch.randn(3, 4, 5, 6)
+    mask = torch.arange(6) < torch.tensor([[6], [2], [4]])
+    ours, theirs = MaskedNorm(4), torch.nn.BatchNorm1d(4)
+    real = x.permute(0, 3, 2, 1)[mask].reshape(-1, 4)  # (frames * bands, channels)
+    expected = theirs(real)
+    out = ours(x, mask)
+    torch.testing.assert_close(out.permute(0, 3, 2, 1)[mask].reshape(-1, 4), expected, atol=1e-5, rtol=1e-4)
+    assert not out.permute(0, 3, 2, 1)[~mask].any()
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+
+
+def test_training_statistics_do_not_see_padding():
+    """In training too, a long neighbour of pure padding length changes nothing for the short ones."""
+    encoder = Cnn(widths=(4, 8), bands=16, seconds=1)
+    encoder.fit([noise(0.5)])
+    encoder.train()
+    arrays = to_tensors(encoder.prepare([noise(0.3), noise(0.2)]))
+    longer = {key: torch.cat([value, torch.zeros_like(value)], 1) for key, value in arrays.items()}
+    real = encoder(arrays).mask.shape[1]
+    torch.testing.assert_close(encoder(arrays).clean(), encoder(longer).clean()[:, :real], atol=1e-5, rtol=1e-5)
+
+
+def test_places_are_seconds():
+    """One second is 100 frames; three blocks halve to 13 tokens of 80 ms."""
+    encoder = Cnn(widths=(4, 4, 4), seconds=1)
+    encoder.fit([noise(1)])
+    tokens = answer(encoder.eval(), [noise(1.0), noise(0.1)])
+    assert tokens.x.shape[1] == 13 and tokens.mask.sum(1).tolist() == [13, 2]
+    np.testing.assert_allclose(tokens.place[0, :2, 0], [0.04, 0.12], atol=1e-6)
+
+
+def test_only_the_first_seconds_are_heard():
+    encoder = Cnn(widths=(4,), bands=8, seconds=1)
+    encoder.fit([noise(1)])
+    wave = noise(3)
+    assert encoder.prepare([wave])["x"].shape == (1, 100, 8)
+    other = wave.copy()
+    other[HZ + 1 :] = 0
+    np.testing.assert_array_equal(encoder.prepare([wave])["x"], encoder.prepare([other])["x"])
+
+
+def test_the_cnn_learns_high_from_low():
+    values = [tone(hz, 0.2) + noise(0.2) for hz in (400, 3000) * 8]
+    target = torch.tensor([0, 1] * 8)
+    encoder = Cnn(widths=(4, 8), bands=16, seconds=1)
+    encoder.fit(values)
+    head = torch.nn.Linear(8, 2)
+    optimiser = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 0.02)
+    batch = to_tensors(encoder.prepare(values))
+    for _ in range(25):
+        loss = torch.nn.functional.cross_entropy(head(encoder(batch).pooled()), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.3
+
+
+# --- audio.pretrained ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.7, 2.0, 3.1])
+def test_whisper_hears_what_its_own_extractor_hears(tiny_towers, seconds):
+    from transformers import WhisperFeatureExtractor
+
+    wave = noise(seconds)
+    theirs = WhisperFeatureExtractor.from_pretrained(tiny_towers("audio"))(wave, sampling_rate=HZ)["input_features"][0]
+    np.testing.assert_allclose(whisper_mel(wave, samples=2 * HZ), theirs, atol=1e-4)
+
+
+def test_a_whisper_folder_gives_what_transformers_gives(tiny_towers):
+    from transformers import WhisperModel
+
+    folder, wave = tiny_towers("audio"), noise(0.5)
+    pooled, every = (PretrainedAudio(tower=str(folder), positions=positions) for positions in (False, True))
+    for encoder in (pooled, every):
+        encoder.fit([])
+    module = WhisperModel.from_pretrained(folder, local_files_only=True).eval()
+    with torch.no_grad():
+        states = module.get_encoder()(torch.from_numpy(whisper_mel(wave, samples=2 * HZ))[None]).last_hidden_state
+    tokens = answer(every, [wave])
+    torch.testing.assert_close(tokens.x, states, atol=1e-5, rtol=1e-5)
+    assert tokens.mask.sum() == 25  # half a second of 20 ms
+    torch.testing.assert_close(answer(pooled, [wave]).x[0, 0], states[0, :25].mean(0), atol=1e-5, rtol=1e-5)
+
+
+def test_other_ears_are_refused(tiny_towers, tmp_path):
+    folder = shutil.copytree(tiny_towers("audio"), tmp_path / "tower")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({"feature_extractor_type": "Wav2Vec2FeatureExtractor"}))
+    encoder = PretrainedAudio(tower=str(folder))
+    encoder.fit([])
+    with pytest.raises(BadModel, match="Wav2Vec2FeatureExtractor; only WhisperFeatureExtractor"):
+        encoder.prepare([noise(0.1)])
