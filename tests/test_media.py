@@ -21,8 +21,8 @@ RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
 SAMPLES = (RNG.normal(size=16000) * 0.1).astype(np.float32)
 PICTURES = "PNG JPEG GIF BMP WEBP TIFF PPM".split()
-SOUNDS = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None),
-          ("AIFF", None), ("RF64", None)]
+SOUNDS = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", None), ("OGG", "VORBIS"), ("OGG", "OPUS"),
+          ("MP3", None), ("AIFF", None), ("RF64", None)]
 
 
 def picture(pixels=PIXELS, kind="PNG", **options) -> bytes:
@@ -141,8 +141,9 @@ def test_the_limit_can_be_lowered():
     ("data", "words"),
     [
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "an EPS file"), (b"%PDF-1.7\n", "a PDF file"),
-        (b"SIMPLE  =                    T", "a FITS file"), (b"<svg xmlns='x'/>", "an SVG"), (b"hello", "unknown format"),
-        (b"", "unknown format"), (sound(), "a sound"), (b"\0\0\0 ftypisom", "a film"), (b"8BPS\0\1", "a Photoshop file"),
+        (b"SIMPLE  =                    T", "a FITS file"), (b"<svg xmlns='x'/>", "an SVG"),
+        (b"hello", "unknown format"), (b"", "unknown format"), (sound(), "a sound"),
+        (b"\0\0\0 ftypisom", "a film"), (b"8BPS\0\1", "a Photoshop file"),
     ],
 )
 def test_formats_outside_the_list_are_refused_whatever_the_name(tmp_path, data, words):
@@ -272,8 +273,10 @@ def test_paths_bytes_and_hf_cells_give_the_same_content(tmp_path):
         assert content.data == data and content.digest == content_digest(data) and not content.outside
 
 
-@pytest.mark.parametrize("url", ["http://x.org/a.png", "HTTPS://x.org/a.png", "ftp://x", "file:///etc/passwd", "s3://b/k",
-                                 "data:image/png;base64,AAAA", "www.x.org/a.png", " http://x"])
+@pytest.mark.parametrize(
+    "url", ["http://x.org/a.png", "HTTPS://x.org/a.png", "ftp://x", "file:///etc/passwd", "s3://b/k",
+            "data:image/png;base64,AAAA", "www.x.org/a.png", " http://x"]
+)
 def test_urls_are_never_fetched_and_the_message_says_so(url, tmp_path):
     """Row 10."""
     assert "a URL is never fetched; download the file" in reason(fetch, url, "image", tmp_path)

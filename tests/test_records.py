@@ -30,7 +30,9 @@ def test_csv_cells_are_text_and_empty_ones_missing(tmp_path):
     assert records.folder == tmp_path.resolve() and records.source == "t.csv"
 
 
-@pytest.mark.parametrize("content", ["a,b\r\n1,ä\r\n", "\ufeffa,b\n1,ä\n", "a,b\r1,ä", '\ufeff"a",b\r\n1,"ä"\r\n'])
+@pytest.mark.parametrize(
+    "content", ["a,b\r\n1,ä\r\n", "\ufeffa,b\n1,ä\n", "a,b\r1,ä", '\ufeff"a",b\r\n1,"ä"\r\n']
+)
 def test_bom_and_line_ends_leave_no_trace(tmp_path, content):
     assert list(table(tmp_path, content)) == [{"a": "1", "b": "ä"}]
 
@@ -176,8 +178,11 @@ def test_wrong_files_are_one_sentence(tmp_path):
 
 def test_pandas_frames():
     pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame({"n": [1.0, float("nan")], "s": ["x", None], "d": pd.to_datetime(["2020-01-01", None]),
-                          "m": [1, "x"], "c": pd.Categorical(["u", None]), "b": [b"1", b"2"]}, index=[7, 3])
+    columns = {
+        "n": [1.0, float("nan")], "s": ["x", None], "d": pd.to_datetime(["2020-01-01", None]),
+        "m": [1, "x"], "c": pd.Categorical(["u", None]), "b": [b"1", b"2"],
+    }
+    frame = pd.DataFrame(columns, index=[7, 3])
     records = as_records(frame)
     assert records.column("n") == [1.0, None] and records.column("c") == ["u", None]
     assert records.column("m") == ["1", "x"] and records.column("b") == [b"1", b"2"]
@@ -240,7 +245,11 @@ def test_folder_of_records_and_of_paths(tmp_path):
 def test_tables_are_read_in_several_threads(tmp_path):
     write_csv(tmp_path / "t.csv", {"a": ["x" * 200_000]})  # above csv's own limit
     found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(len(read_table(tmp_path / "t.csv")))) for _ in range(4)]
+
+    def read() -> None:
+        found.append(len(read_table(tmp_path / "t.csv")))
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

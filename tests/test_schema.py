@@ -27,12 +27,14 @@ def over(pattern, n=N):
     [
         ("picture", over(lambda i: f"img/{i}.{'png' if i % 3 else 'JPG'}"),
          "picture -> image: 300 of 300 values end in .png/.jpg"),
-        ("voice", over(lambda i: f"{i}.wav" if i else "n/a"), "voice -> audio: 299 of 300 values end in .wav"),
+        ("voice", over(lambda i: f"{i}.wav" if i else "n/a"),
+         "voice -> audio: 299 of 300 values end in .wav"),
         ("data", over(lambda i: PNG + bytes([i % 256, i // 256])),
          "data -> image: 300 of 300 values are image files by their first bytes"),
         ("hf", over(lambda i: {"bytes": b"fLaC" + bytes([i % 256, i // 256]), "path": None}),
          "hf -> audio: 300 of 300 values are audio files by their first bytes"),
-        ("price", over(lambda i: "" if i < 102 else f"{i}.5"), "price -> number: 198 of 198 values are numbers"),
+        ("price", over(lambda i: "" if i < 102 else f"{i}.5"),
+         "price -> number: 198 of 198 values are numbers"),
         ("price", over(lambda i: ("NA", "x")[i // 299] if i in (5, 299) else str(i * 7)),
          "price -> number: 298 of 299 values are numbers"),
         ("price", over(lambda i: i * 1.5), "price -> number: 300 of 300 values are numbers"),
@@ -45,20 +47,24 @@ def over(pattern, n=N):
         ("sold", over(lambda i: i % 2), "sold -> flag: 1/0"),
         ("sold", over(lambda i: i % 2 == 0), "sold -> flag: true/false"),
         ("when", over(lambda i: f"2024-{1 + i % 12:02}-{1 + i % 28:02}"), "when -> date: ISO dates"),
-        ("when", over(lambda i: f"{1 + i % 12}/{1 + i % 28}/2024"), "when -> date: dates, read as month/day/year"),
-        ("when", over(lambda i: f"2024{1 + i % 12:02}{1 + i % 28:02}"), "when -> date: dates written as eight digits"),
+        ("when", over(lambda i: f"{1 + i % 12}/{1 + i % 28}/2024"),
+         "when -> date: dates, read as month/day/year"),
+        ("when", over(lambda i: f"2024{1 + i % 12:02}{1 + i % 28:02}"),
+         "when -> date: dates written as eight digits"),
         ("year", over(lambda i: f"{1999 + i % 7}.5"), "year -> number: 300 of 300 values are numbers"),
         ("order_id", over(lambda i: f"A{i}"), "order_id -> id: name and 300 distinct values"),
         ("UUID", over(lambda i: f"A{i}"), "UUID -> id: name and 300 distinct values"),
         ("shop_id", over(lambda i: i % 6 * 11), "shop_id -> number: 300 of 300 values are numbers"),
-        ("user_id", over(lambda i: i // 2), "user_id -> ignore: an id by name, but only 150 of 300 values differ"),
+        ("user_id", over(lambda i: i // 2),
+         "user_id -> ignore: an id by name, but only 150 of 300 values differ"),
         ("n", over(str), "n -> ignore: it counts the rows"),
         ("e", over(lambda i: ""), "e -> ignore: every cell is empty"),
         ("k", over(lambda i: "same" if i % 2 else ""), "k -> ignore: every value is 'same'"),
         ("film", over(lambda i: f"{i}.mp4"),
          "film -> ignore: looks like video (300 of 300 values end in .mp4), which is not read yet"),
         ("signal", over(lambda i: [1.0, i]),
-         "signal -> ignore: looks like series (300 of 300 values are lists of numbers), which is not read yet"),
+         "signal -> ignore: looks like series (300 of 300 values are lists of numbers), "
+         "which is not read yet"),
         ("cloud", over(lambda i: f"{i}.pcd"),
          "cloud -> ignore: looks like points (300 of 300 values end in .pcd), which is not read yet"),
         ("blob", over(lambda i: b"??" + bytes([i % 256])), "blob -> ignore: bytes of no known format"),
@@ -91,8 +97,10 @@ def test_large_tables_are_sampled_over_their_whole_length():
 
 
 def test_views_have_the_order_of_the_table_and_table_comes_last():
-    records = as_records({"size": over(lambda i: i * 2.5), "pic": over(lambda i: f"{i}.png"),
-                          "note": over(lambda i: f"a note on {i}"), "sold": over(lambda i: i % 2), "y": ["a", "b"] * 150})
+    records = as_records({
+        "size": over(lambda i: i * 2.5), "pic": over(lambda i: f"{i}.png"),
+        "note": over(lambda i: f"a note on {i}"), "sold": over(lambda i: i % 2), "y": ["a", "b"] * 150,
+    })
     schema = guess(records, exclude=["y"])
     assert schema.views == [View("pic", "image", ("pic",)), View("note", "text", ("note",)),
                             View("table", "table", ("size", "sold"))]

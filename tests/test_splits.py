@@ -51,8 +51,9 @@ def test_groups_of_many_sizes_still_give_the_shares():
     groups = np.repeat(np.arange(150), rng.integers(1, 12, 150))
     by_group = rng.choice(list("abcd"), 150, p=[0.5, 0.3, 0.15, 0.05])
     targets = by_group[groups].tolist()
+    shares = (0.6, 0.1, 0.3)
     for seed in range(5):
-        for share, part in zip((0.6, 0.1, 0.3), split(targets, (0.6, 0.1, 0.3), groups=groups, seed=seed), strict=True):
+        for share, part in zip(shares, split(targets, shares, groups=groups, seed=seed), strict=True):
             assert abs(len(part) / len(targets) - share) < 0.02
             for name, size in Counter(targets).items():
                 assert abs(sum(targets[row] == name for row in part) / size - share) < 0.1
@@ -116,12 +117,13 @@ def test_connected_groups_are_the_components(keys):
     """Against closing the relation 'shares a key' step by step."""
     n = len(keys)
     sets = [set(own) - {None} for own in keys]
-    linked = np.array([[i == j or bool(sets[i] & sets[j]) for j in range(n)] for i in range(n)], dtype=int).reshape(n, n)
+    shared = [i == j or bool(sets[i] & sets[j]) for i in range(n) for j in range(n)]
+    linked = np.array(shared, dtype=int).reshape(n, n)
     for _ in range(n):
         linked = ((linked @ linked) > 0).astype(int)
     groups = connected_groups(keys)
     assert groups.dtype == np.int64 and len(groups) == n
-    assert [[bool(groups[i] == groups[j]) for j in range(n)] for i in range(n)] == linked.astype(bool).tolist()
+    assert ((groups[:, None] == groups[None, :]) == linked.astype(bool)).all()
     assert list(dict.fromkeys(groups.tolist())) == list(range(len(set(groups.tolist()))))
 
 

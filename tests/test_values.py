@@ -69,8 +69,10 @@ def test_the_order_of_day_and_month():
     assert values.seconds("2024-05") == values.seconds("2024-05-01")
 
 
-@pytest.mark.parametrize("cell", ["2024-02-30", "2024-13-01", "yesterday", "1999.5", "24", 3.5, True, "2024-01-01 25:00",
-                                  "4 Foo 2024", "0000-01-01"])
+@pytest.mark.parametrize(
+    "cell", ["2024-02-30", "2024-13-01", "yesterday", "1999.5", "24", 3.5, True, "2024-01-01 25:00", "4 Foo 2024",
+             "0000-01-01"]
+)
 def test_no_date(cell):
     with pytest.raises(BadCell, match="not a date"):
         values.seconds(cell)

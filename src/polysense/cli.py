@@ -14,7 +14,7 @@ import typer
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 app = typer.Typer(
-    name="polysense", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    name="polysense", add_completion=False, rich_markup_mode=None,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
     help="One model from a table whose cells are text, pictures, sounds, numbers and categories.\n\n"
     "Start with: polysense demo. With your own table: polysense fit TABLE --target COLUMN --out DIR, "
@@ -203,7 +203,7 @@ def main() -> None:
     from .errors import PolysenseError
 
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except PolysenseError as error:
         sys.exit(_fail(str(error), error.exit_code))
     except (KeyboardInterrupt, typer.Abort):
@@ -221,9 +221,6 @@ def main() -> None:
 def _usage(error: Any) -> int:
     """A mistake on the command line, which typer raises under click's names, as one line."""
     context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(context.get_help())
-        return 0
     return _fail(error.format_message() + (f" (see: {context.command_path} --help)" if context else ""), 2)
 
 

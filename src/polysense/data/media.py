@@ -297,7 +297,7 @@ def _rgb(picture: Any) -> np.ndarray:
 
 
 def _deep(picture: Any) -> np.ndarray:
-    """Grey of more than 8 bits, rescaled by its depth: 16 bits, unless the tags of a TIFF file say otherwise."""
+    """Grey of more than 8 bits, rescaled by its depth: 16 bits, unless a TIFF file's tags say otherwise."""
     values = np.asarray(picture)
     bits, signed = 16, False
     if picture.format == "TIFF" and picture.mode == "I":

@@ -539,5 +539,5 @@ def _native(name: str, i: int, value: Any) -> Any:
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     if type(value).__module__.startswith("PIL."):
-        raise BadColumn(f"column '{name}', record {i} holds a PIL picture; give its path, or the file's bytes")
+        raise BadColumn(f"column '{name}', record {i} holds a PIL picture; give a path, or a file's bytes")
     return value

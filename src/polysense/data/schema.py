@@ -300,7 +300,7 @@ def _flag(name: str, found: list[Any]) -> Column | None:
 
 def _date(name: str, found: list[Any]) -> Column | None:
     order, words = _day_order(found)
-    digits = any(str(value).strip().isdigit() for value in found)  # then one that is no date makes them numbers
+    digits = any(str(value).strip().isdigit() for value in found)  # then one that is no date: numbers
     kept, good = _passing(found, partial(values.seconds, order=order))
     if not kept or good < (1.0 if digits else _NEARLY_ALL) * kept:
         return None

@@ -70,7 +70,7 @@ def split(
         BadOption: shares that are not positive or do not sum to 1.
 
     >>> [part.tolist() for part in split(list("aabb"), (0.5, 0.5), seed=0)]
-    [[1, 3], [0, 2]]
+    [[1, 2], [0, 3]]
     """
     share_P = np.asarray(shares, dtype=float)
     if share_P.ndim != 1 or len(share_P) == 0 or (share_P <= 0).any() or abs(share_P.sum() - 1) > 1e-6:
@@ -100,7 +100,7 @@ def folds(
         BadOption: fewer than two folds, or more folds than groups.
 
     >>> [test.tolist() for _, test in folds(list("aabb"), 2, seed=0)]
-    [[1, 3], [0, 2]]
+    [[1, 2], [0, 3]]
     """
     there = len(set(groups)) if groups is not None else len(targets)
     if not 2 <= k <= there:

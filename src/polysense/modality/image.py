@@ -6,8 +6,11 @@ D width of a token.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -253,11 +256,16 @@ class PretrainedImage(Pretrained):
         module = getattr(opened.module, "vision_model", opened.module)
         config = getattr(opened.config, "vision_config", opened.config)
         size = getattr(config, "image_size", self.pixels)
-        # a patch or convolution that has no such argument takes any size
-        resize = {"interpolate_pos_encoding": True} if _takes(module, "interpolate_pos_encoding") else {}
-        if size not in (self.pixels, [self.pixels, self.pixels]) and not resize and hasattr(config, "patch_size"):
-            raise BadOption(f"tower '{self.tower}' takes pictures of {size} pixels only; set pixels to {size}")
-        out = module(pixel_values=pixels, **resize)
+        resize = {"interpolate_pos_encoding": True} if _takes(type(module), "interpolate_pos_encoding") else {}
+        try:
+            out = module(pixel_values=pixels, **resize)
+        except (ValueError, RuntimeError) as error:
+            if size in (self.pixels, [self.pixels, self.pixels]):
+                raise
+            first = str(error).split("\n")[0]
+            raise BadOption(
+                f"tower '{self.tower}' refuses pictures of {self.pixels} pixels ({first}); set pixels to {size}"
+            ) from None
         if out.last_hidden_state.ndim == 4:
             return self._from_map(out.last_hidden_state)
         if self.positions:
@@ -284,13 +292,12 @@ class PretrainedImage(Pretrained):
         return self._scale
 
 
-def _takes(module: nn.Module, argument: str) -> bool:
-    import inspect
-
+@lru_cache
+def _takes(module: type[nn.Module], argument: str) -> bool:
     return argument in inspect.signature(module.forward).parameters
 
 
-def normalisation(folder: Any) -> tuple[np.ndarray, np.ndarray]:
+def normalisation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale for pixels 0..255 out of a folder's image processor.
 
     Raises:

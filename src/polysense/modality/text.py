@@ -174,24 +174,24 @@ _SCRIPTS = (
 
 # Frequent short words that few other languages of the list share, and letters typical of each.
 _FUNCTION_WORDS = {
-    "en": "the of and to is are was were with for that this it on at from by be have has not you he she they "
-          "his her its an as or which can will i we my there been would what very but",
-    "fr": "le la les des du une et est dans pour qui que avec sur ce cette aux au pas je il elle sont ne plus "
-          "nous vous ou mais très être l d c",
-    "es": "el la los las una y es en para que con por del se su al lo como más pero este esta son muy o no sin "
-          "está",
-    "de": "der die das und ist ein eine einen mit von zu den dem nicht auf für im des sich sie auch es wird "
-          "sind oder aber sehr",
-    "it": "il lo la gli di che è per con una del della dei nel sono non più le al ma si anche molto questo "
-          "questa alla",
-    "pt": "o os as um uma de do da dos das e é em no na para que com não por mais ao se mas muito são este "
-          "esta foi",
-    "nl": "de het een en van is op te dat niet met voor zijn aan er ook maar naar deze zeer",
-    "sv": "och att det som en är på av för med den inte till ett om har men mycket",
-    "pl": "i w na z do jest się nie że to przez dla jak ale bardzo są",
+    "en": "a the of and to in is are was were with for that this it on at from by be have has not you he she they "
+          "his her its an as or which can will i we my there been would what very but me no",
+    "fr": "a le la les l d un une des du de et est dans pour qui que avec sur ce cette aux au pas je il elle sont "
+          "ne plus nous vous ou mais très être par se en son sa c",
+    "es": "a el la los las un una unos y es en de que para con por del se su al lo como más pero este esta son "
+          "muy o no sin está",
+    "de": "der die das und ist ein eine einen in mit von zu den dem nicht auf für im des sich sie auch es wird "
+          "sind oder aber sehr an",
+    "it": "a il lo la gli i le un una uno di che è e in per con della dei del nel sono non più al ma si anche "
+          "molto questo questa alla o da",
+    "pt": "a o os as um uma de do da dos das e é em no na para que com não por mais ao se mas muito são este "
+          "esta foi ou",
+    "nl": "de het een en van in is op te dat niet met voor zijn aan er ook maar naar deze zeer",
+    "sv": "och att det i som en är på av för med den inte till ett om har men mycket de",
+    "pl": "i w na z do jest się nie że to o a przez dla jak ale bardzo są",
     "tr": "ve bir bu için ile de da çok olan daha değil ama",
     "id": "yang dan di dengan untuk ini itu dari pada adalah tidak ke sangat akan",
-    "ro": "și în de la cu este un o pe care nu din sunt pentru mai foarte",
+    "ro": "a și în de la cu un este o pe care nu din sunt pentru mai foarte",
 }
 _LETTERS = {
     "fr": "àâçèêëîïôœùû", "es": "áéíóúñ¿¡", "de": "äöüß", "it": "àèìòù", "pt": "ãõáâçéêó", "sv": "åäö",
@@ -212,29 +212,38 @@ _VOTES = _word_votes()
 
 
 def language(text: str) -> str:
-    """Language of one text: a code, "" for Latin letters that do not tell, "und" for another language.
+    """Language of one text: a code, "" where nothing tells, "und" for a language that is not known here.
 
     >>> [language(t) for t in ("A picture of the sea", "Une photo de la mer", "一张海的照片", "Море", "sea gull")]
     ['en', 'fr', 'zh', 'ru', '']
     """
+    candidates = _candidates(text)
+    return candidates[0] if len(candidates) == 1 else ""
+
+
+def _candidates(text: str) -> list[str]:
+    """Languages that suit a text equally well; none where nothing tells."""
     text = clean(text, 1_000)
     counts = {code: len(letters.findall(text)) for code, letters in _SCRIPTS}
     if not any(counts.values()):
-        return "und" if any(map(str.isalpha, text)) else ""
+        return ["und"] if any(map(str.isalpha, text)) else []
     code = "ja" if counts["ja"] and counts["ja"] + counts["zh"] > counts["latin"] else max(counts, key=counts.get)
-    if code != "latin":
-        return code
+    return [code] if code != "latin" else _latin(text.lower())
+
+
+def _latin(text: str) -> list[str]:
     votes: Counter[str] = Counter()
-    found = _WORD.findall(text.lower())
+    found = _WORD.findall(text)
     for word in found:
         votes.update(_VOTES.get(word, {}))
-    strange = [letter for letter in text.lower() if letter.isalpha() and not letter.isascii()]
-    for letter in strange:
-        votes.update({code: 0.5 for code, letters in _LETTERS.items() if letter in letters})
-    best = votes.most_common(2)
-    if not best or (len(best) == 2 and best[0][1] == best[1][1]):
-        return "und" if strange or len(found) >= 12 else ""
-    return best[0][0]
+    strange = {letter for letter in text if letter.isalpha() and not letter.isascii()}
+    if not votes:  # no function word: the letters alone must suit
+        suiting = [code for code, letters in _LETTERS.items() if strange <= set(letters)] if strange else []
+        return suiting or (["und"] if strange or len(found) >= 12 else [])
+    for code, letters in _LETTERS.items():
+        votes[code] += 0.5 * len(strange & set(letters))
+    most = max(votes.values())
+    return [code for code, n in votes.items() if n > most - 1e-9]
 
 
 @modalities("text")
@@ -255,14 +264,12 @@ class Text(Modality):
         >>> Text.languages(["sea gull", "red bus"]), sorted(Text.languages(["the sea", "红色的车"]))
         ({'en'}, ['en', 'zh'])
         """
-        sample = values[:: max(1, len(values) // 500)]
-        counts = Counter(language(value) for value in sample)
-        silent = counts.pop("", 0)
-        if silent:
-            latin = {code: n for code, n in counts.items() if code in _FUNCTION_WORDS}
-            counts[max(latin, key=latin.get) if latin else "en"] += silent
-        total = sum(counts.values())
-        return {code for code, n in counts.items() if n >= 0.1 * total}
+        sample = [_candidates(value) for value in values[:: max(1, len(values) // 500)]]
+        certain = Counter(codes[0] for codes in sample if len(codes) == 1)
+        latin = {code: n for code, n in certain.items() if code in _FUNCTION_WORDS}
+        leading = max(latin, key=latin.get) if latin else "en"
+        counts = Counter(max(codes, key=lambda code: certain[code]) if codes else leading for codes in sample)
+        return {code for code, n in counts.items() if n >= 0.1 * len(sample)}
 
 
 # --- encoders ------------------------------------------------------------------------------------
