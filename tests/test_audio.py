@@ -13,8 +13,8 @@ import torch
 from polysense.contracts import to_tensors
 from polysense.errors import BadModel
 from polysense.modality.audio import (
-    HZ, AudioPlain, Cnn, MaskedNorm, PretrainedAudio, hz_to_mel, log_mel, mel_filters, mel_power, mel_to_hz, mfcc,
-    whisper_mel,
+    HZ, AudioPlain, Cnn, MaskedNorm, PretrainedAudio, hz_to_mel, log_mel, mel_filters, mel_power,
+    mel_to_hz, mfcc, whisper_mel,
 )
 from tiny import tiny_towers  # noqa: F401  (a fixture)
 
@@ -45,7 +45,9 @@ def test_mel_there_and_back():
 def test_filters_are_slaneys(bands, window):
     """transformers' own filter bank as judge."""
     audio_utils = pytest.importorskip("transformers.audio_utils")
-    theirs = audio_utils.mel_filter_bank(window // 2 + 1, bands, 0, 8000, HZ, norm="slaney", mel_scale="slaney")
+    theirs = audio_utils.mel_filter_bank(
+        window // 2 + 1, bands, 0, 8000, HZ, norm="slaney", mel_scale="slaney"
+    )
     np.testing.assert_allclose(mel_filters(bands, window), theirs, atol=1e-6)
 
 
@@ -60,7 +62,8 @@ def test_a_tone_lands_in_its_band(hz):
 def test_power_by_hand():
     """A Hann window of 400 sums to 200; a tone of loudness 0.5 in the middle of a line has power
     (0.5 * 200 / 2) ** 2 = 2500 there, and a quarter of it in both neighbours."""
-    spectrum = torch.stft(torch.from_numpy(tone(1000)), 400, 160, window=torch.hann_window(400), return_complex=True)
+    wave, window = torch.from_numpy(tone(1000)), torch.hann_window(400)
+    spectrum = torch.stft(wave, 400, 160, window=window, return_complex=True)
     np.testing.assert_allclose(spectrum.abs().square()[24:27, 20], [625, 2500, 625], rtol=1e-3)
     power = mel_power(torch.from_numpy(tone(1000)), 64)[20]
     expected = np.array([625, 2500, 625]) @ mel_filters(64)[24:27]
@@ -72,7 +75,8 @@ def test_silence_is_the_floor():
 
 
 def test_ten_times_louder_is_ln_100_more():
-    difference = log_mel(torch.from_numpy(tone(1000, loud=0.5))) - log_mel(torch.from_numpy(tone(1000, loud=0.05)))
+    loud, soft = (log_mel(torch.from_numpy(tone(1000, loud=loud))) for loud in (0.5, 0.05))
+    difference = loud - soft
     assert difference[20, 20] == pytest.approx(np.log(100), abs=1e-3)
 
 
@@ -127,7 +131,8 @@ def test_training_statistics_do_not_see_padding():
     arrays = to_tensors(encoder.prepare([noise(0.3), noise(0.2)]))
     longer = {key: torch.cat([value, torch.zeros_like(value)], 1) for key, value in arrays.items()}
     real = encoder(arrays).mask.shape[1]
-    torch.testing.assert_close(encoder(arrays).clean(), encoder(longer).clean()[:, :real], atol=1e-5, rtol=1e-5)
+    alone, beside = encoder(arrays).clean(), encoder(longer).clean()[:, :real]
+    torch.testing.assert_close(alone, beside, atol=1e-5, rtol=1e-5)
 
 
 def test_places_are_seconds():
@@ -173,7 +178,8 @@ def test_whisper_hears_what_its_own_extractor_hears(tiny_towers, seconds):
     from transformers import WhisperFeatureExtractor
 
     wave = noise(seconds)
-    theirs = WhisperFeatureExtractor.from_pretrained(tiny_towers("audio"))(wave, sampling_rate=HZ)["input_features"][0]
+    extractor = WhisperFeatureExtractor.from_pretrained(tiny_towers("audio"))
+    theirs = extractor(wave, sampling_rate=HZ)["input_features"][0]
     np.testing.assert_allclose(whisper_mel(wave, samples=2 * HZ), theirs, atol=1e-4)
 
 
@@ -186,7 +192,8 @@ def test_a_whisper_folder_gives_what_transformers_gives(tiny_towers):
         encoder.fit([])
     module = WhisperModel.from_pretrained(folder, local_files_only=True).eval()
     with torch.no_grad():
-        states = module.get_encoder()(torch.from_numpy(whisper_mel(wave, samples=2 * HZ))[None]).last_hidden_state
+        heard = torch.from_numpy(whisper_mel(wave, samples=2 * HZ))[None]
+        states = module.get_encoder()(heard).last_hidden_state
     tokens = answer(every, [wave])
     torch.testing.assert_close(tokens.x, states, atol=1e-5, rtol=1e-5)
     assert tokens.mask.sum() == 25  # half a second of 20 ms

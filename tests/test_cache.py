@@ -78,13 +78,23 @@ def test_truncated_shards_are_ignored(cache, tmp_path, keep):
 
 def test_every_damaged_byte_is_noticed(cache, tmp_path):
     """A flipped bit costs the row it stands in, or the shard; never a wrong number."""
-    cache.put("f", KEYS, ROWS)
+    keys = ["aa", "ac", "bb"]  # the second bit makes c of a, and > of < in the type: another key, another order
+    cache.put("f", keys, ROWS)
     file = shards(tmp_path)[0]
     data = file.read_bytes()
-    for place in range(len(data)):
-        file.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
-        for key, row in Cache(tmp_path).get("f", KEYS).items():
-            assert row.tobytes() == ROWS[KEYS.index(key)].tobytes()
+    for bit in (2, 4):
+        for place in range(len(data)):
+            file.write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
+            for key, row in Cache(tmp_path).get("f", keys).items():
+                assert (row == ROWS[keys.index(key)]).all()
+
+
+def test_a_shard_that_goes_takes_only_its_own_rows(cache, tmp_path):
+    for i in range(2):
+        cache.put("f", KEYS[i : i + 1], ROWS[i : i + 1])
+    assert len(cache.get("f", KEYS)) == 2
+    shards(tmp_path)[0].unlink()
+    assert list(cache.get("f", KEYS)) == ["bb"]
 
 
 def test_foreign_files_are_ignored(cache, tmp_path):

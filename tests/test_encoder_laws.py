@@ -37,7 +37,8 @@ VALUES = {
     "audio": [sound(s) for s in (0.3, 1.1, 0.02, 0.52, 0.77, 1.0)],
     "table": [
         row(1.0, "cat", True, 0.0), row(2.0, "dog", None, 86_400.0), row(None, "cat", False, None),
-        row(4.0, None, True, 86_400.0 * 40), row(8.0, "cow", True, 86_400.0 * 200), row(-3.0, "dog", False, None),
+        row(4.0, None, True, 86_400.0 * 40), row(8.0, "cow", True, 86_400.0 * 200),
+        row(-3.0, "dog", False, None),
     ],
 }
 #: Smaller than the defaults, for speed.

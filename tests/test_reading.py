@@ -73,6 +73,7 @@ def test_exactly_the_bad_cells_are_reported_in_the_tables_order(shop):
             assert (values["photo"][i] == np.asarray(image)).all()
         assert values["sound"][i].tolist() == [i] * 100
     assert cells["photo"].nonempty == {"photo": 19}
+    assert [fault.row for fault in cells["photo"].faults] == [3, 7]
 
 
 def test_reading_twice_reports_once(shop):
@@ -142,7 +143,12 @@ def test_zero_records_and_one(shop):
 def test_equal_contents_are_decoded_once(monkeypatch):
     calls = []
     decode = reading.decode_image
-    monkeypatch.setattr(reading, "decode_image", lambda data, **limits: calls.append(1) or decode(data, **limits))
+
+    def counted(data, **limits):
+        calls.append(1)
+        return decode(data, **limits)
+
+    monkeypatch.setattr(reading, "decode_image", counted)
     bad = png(1)[:60]
     cells = read_cells(as_records({"p": [png(0), png(0), bad, bad, bad]}), schema(p="image"))["p"]
     values = cells.values()

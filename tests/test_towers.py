@@ -135,7 +135,8 @@ def test_before_fit():
 
 
 @pytest.mark.parametrize(
-    ("file", "what"), [("model.safetensors", "weights"), ("tokenizer.json", "settings"), ("config.json", "settings")]
+    ("file", "what"),
+    [("model.safetensors", "weights"), ("tokenizer.json", "settings"), ("config.json", "settings")],
 )
 def test_a_tower_that_changed_since_training_is_refused(own_text_tower, file, what):
     """One bit of the weights, or one byte beside them; the model loads, the tower does not open."""
@@ -192,7 +193,8 @@ def test_a_missing_pooler_is_never_used(tiny_towers, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = shutil.copytree(tiny_towers("image"), tmp_path / "tower")
-    weights = {key: value for key, value in load_file(folder / "model.safetensors").items() if "pooler" not in key}
+    weights = load_file(folder / "model.safetensors")
+    weights = {key: value for key, value in weights.items() if "pooler" not in key}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     picture = np.zeros((32, 32, 3), np.uint8)
     first = answer(fitted(folder, "image", pixels=32), [picture])
@@ -307,7 +309,8 @@ def test_tables_have_one_encoder():
 def test_on_disk_follows_package_and_hub_cache(monkeypatch, tmp_path, tiny_towers):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert not on_disk(E5)
-    shutil.copytree(tiny_towers("text"), tmp_path / "models--intfloat--multilingual-e5-small" / "snapshots" / "1")
+    home = tmp_path / "models--intfloat--multilingual-e5-small"
+    shutil.copytree(tiny_towers("text"), home / "snapshots" / "1")
     assert on_disk(E5)
     assert not on_disk(replace(MINILM, modules=("no_such_package", "transformers")))
 

@@ -71,6 +71,7 @@ def fit(
     on_bad: Annotated[str | None, typer.Option(help="Unreadable cells: error, mask or drop. [default: mask]", show_default=False)] = None,
     max_bad: Annotated[float | None, typer.Option(help="Share of a column's cells that may be unreadable. [default: 0.2]", show_default=False)] = None,
     recipe: Annotated[Path | None, typer.Option(help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
+    with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the model folder.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Allow a hub id to be downloaded; nothing else uses the network.")] = False,
 ) -> None:
     """Learn from a table and write the model."""
@@ -99,7 +100,7 @@ def fit(
         raise BadOption("both --valid and --split say which records validate; give one of them")
     store.check_target(out)
     model = Model(**settings, download=download, verbose=True).fit(table, valid=valid)
-    model.save(out)
+    model.save(out, with_towers=with_towers)
     if model.valid_:
         print("\nOn the validation records:\n" + as_text(model.valid_), file=sys.stderr)
     print(f"\nThe model: {out}", file=sys.stderr)

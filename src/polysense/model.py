@@ -509,8 +509,12 @@ class Model(ClassifierMixin, BaseEstimator):
 
     # --- keeping ---------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, with_towers: bool = False) -> None:
         """Write the model folder: JSON, safetensors and tokenizer files, each with its hash.
+
+        Args:
+            with_towers: copy the towers in, so that the folder answers on a machine without them;
+                otherwise it names each tower and its sha256.
 
         Raises:
             Mistake: the folder holds something other than a model.
@@ -544,7 +548,7 @@ class Model(ClassifierMixin, BaseEstimator):
                 "weights": weights,
             },
             "rivals": {"plain": {v: part.state() for v, part in self.plains_.items()}, "state": self.rivals_.state()},
-        })
+        }, _copies(network.encoders.encoders) if with_towers else None)
 
     @classmethod
     def load(cls, folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None) -> Model:
@@ -567,6 +571,7 @@ class Model(ClassifierMixin, BaseEstimator):
         made, conditions, plains = {}, {}, {}
         for view, part in parts["model"]["encoders"].items():
             made[view] = _encoder_again(view, part, encoders or {})
+            made[view].carried = Path(folder) / "towers" / view
             if part["condition"]:
                 conditions[view] = Condition().empty(*part["condition"])
         with torch.random.fork_rng():
@@ -665,6 +670,14 @@ def own_encoder(module: torch.nn.Module, modality: str, options: Mapping[str, An
     from .own import Own
 
     return Own(module, encoder_shelf.make(modalities[modality].large, **options))
+
+
+def _copies(encoders: Mapping[str, Encoder]) -> dict[str, Path]:
+    """{name in the model folder: file} of all towers."""
+    return {
+        f"towers/{view}/{path.name}": path
+        for view, encoder in encoders.items() if encoder.tower for path in encoder.found().files()
+    }
 
 
 def _encoder_again(view: str, part: Mapping[str, Any], own: Mapping[str, torch.nn.Module]) -> Encoder:

@@ -78,12 +78,15 @@ def check_target(folder: Path) -> None:
         raise Mistake(f"{folder} exists and holds something other than a model; name another folder or empty it")
 
 
-def save(folder: Path, facts: dict[str, Any], parts: Mapping[str, Any]) -> None:
+def save(
+    folder: Path, facts: dict[str, Any], parts: Mapping[str, Any], copies: Mapping[str, Path] | None = None
+) -> None:
     """Write a model folder; an older model there is replaced only when the new one is whole.
 
     Args:
         facts: readable facts, the top of model.json.
         parts: {name: state tree}; arrays of ``name`` go to ``name.safetensors``.
+        copies: {name in the folder, slashes allowed: file to copy there}.
 
     Raises:
         CannotWrite: disk full or no permission; what stood there before is untouched.
@@ -94,17 +97,35 @@ def save(folder: Path, facts: dict[str, Any], parts: Mapping[str, Any]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        _write_parts(aside, facts, parts)
+        _write_parts(aside, facts, parts, _copy(aside, copies or {}))
         _swap(aside, folder)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise CannotWrite(f"the model could not be written to {folder}: {error.strerror or error}") from error
 
 
-def _write_parts(folder: Path, facts: dict[str, Any], parts: Mapping[str, Any]) -> None:
+def _copy(folder: Path, copies: Mapping[str, Path]) -> dict[str, str]:
+    """Copy files into the folder; their hashes by name."""
+    hashes = {}
+    for name, source in copies.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / name)
+        hashes[name] = _hash(folder / name)
+    return hashes
+
+
+def _hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_parts(
+    folder: Path, facts: dict[str, Any], parts: Mapping[str, Any], copied: Mapping[str, str]
+) -> None:
     from safetensors.numpy import save as to_bytes
 
-    trees, written = {}, {}
+    trees: dict[str, Any] = {}
+    written: dict[str, str] = {}
     for name, tree in parts.items():
         arrays: dict[str, np.ndarray] = {}
         files: dict[str, bytes] = {}
@@ -114,7 +135,7 @@ def _write_parts(folder: Path, facts: dict[str, Any], parts: Mapping[str, Any]) 
         for file, data in files.items():
             _write(folder / file, data)
             written[file] = hashlib.sha256(data).hexdigest()
-    main = {"format": FORMAT, "version": VERSION, **facts, "files": written, "parts": trees}
+    main = {"format": FORMAT, "version": VERSION, **facts, "files": written, "copies": copied, "parts": trees}
     body = json.dumps(main, ensure_ascii=False, indent=1, allow_nan=False)
     seal = hashlib.sha256(body.encode()).hexdigest()
     _write(folder / MAIN, f'{{"seal": "{seal}", "model":\n{body}}}\n'.encode())
@@ -149,16 +170,18 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise BadModel(f"{folder} is no polysense model: there is no {MAIN} in it")
     main = _read_main(folder / MAIN)
     files = {}
-    for name, seal in main["files"].items():
-        if Path(name).name != name:
+    for name, seal in {**main["files"], **main["copies"]}.items():
+        if name not in main["copies"] and Path(name).name != name or ".." in name or name.startswith("/"):
             raise BadModel(f"{folder / MAIN} is damaged: it names the file '{name}' outside its folder")
         try:
-            data = (folder / name).read_bytes()
+            data = None if name in main["copies"] else (folder / name).read_bytes()
+            found = _hash(folder / name) if data is None else hashlib.sha256(data).hexdigest()
         except OSError:
             raise BadModel(f"{folder} is damaged: the file '{name}' is missing; save the model again") from None
-        if hashlib.sha256(data).hexdigest() != seal:
+        if found != seal:
             raise BadModel(f"{folder / name} is damaged or was changed: its sha256 differs from the one in {MAIN}")
-        files[name] = data
+        if data is not None:
+            files[name] = data
     return main, {name: unpack(tree, _arrays(files, name), files) for name, tree in main["parts"].items()}
 
 

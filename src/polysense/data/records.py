@@ -29,6 +29,7 @@ FORMATS = {
     ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
 }
 _ROWS = 50_000  # rows turned into one Arrow chunk: bounds the Python objects alive at a time
+_FEW = 32  # rows up to which looking at each is faster than an Arrow call
 _CSV = threading.Lock()  # csv's field limit belongs to the process
 
 
@@ -92,6 +93,8 @@ class Records:
         Raises:
             BadColumn: no such column.
         """
+        if rows is not None and len(rows) <= _FEW:
+            return [self.cell(name, i) for i in rows]
         chunked = self._column(name)
         wanted = self._rows
         if rows is not None:

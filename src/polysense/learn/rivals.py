@@ -33,6 +33,7 @@ FEW = 60  #: training records below which a specialist is not counted
 _FEW_VALID = 30  # validation records below which C is chosen by cross validation
 _LEAK = 1e-6  # share of the prior mixed into every answer
 _INTERCEPT = 100.0  # squared size of the constant feature: penalty of the intercept next to none
+_ROUGH, _FINE = 1e-3, 1e-4  # tolerances: while C is chosen, and of the chosen one
 _KERNEL_LIMIT = 2500  # training records up to which the n x n Gram matrix is the cheaper way
 
 
@@ -355,7 +356,7 @@ class _Fit:
             upto = int(np.argmin(losses)) + 1
             path = problem.path(np.arange(len(rows)), labels, len(classes), STRENGTHS[:upto])
         best = int(np.argmin(losses))
-        weights, bits, bias = problem.primal(path[best])
+        weights, bits, bias = problem.primal(problem.polished(path[best], labels, STRENGTHS[best]))
         return Regression(
             STRENGTHS[best], len(rows), classes, {view: w.astype(np.float32) for view, w in weights.items()},
             bias.astype(np.float32), {view: b.astype(np.float32) for view, b in bits.items()},
@@ -419,6 +420,9 @@ class _Kernel:
         gram = self.gram if len(inside) == len(self.rows) else self.gram[np.ix_(inside, inside)]
         return _solve(gram, labels, classes, strengths)
 
+    def polished(self, dual: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
+        return _solve(self.gram, labels, dual.shape[1], [strength], start=dual, tolerance=_FINE)[0]
+
     def train_logits(self, dual: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
         return self.gram[np.ix_(outside, inside)] @ dual
 
@@ -460,7 +464,8 @@ class _Primal:
         return sum(block @ part for block, part in zip(blocks, self._parts(weights), strict=True))
 
     def path(
-        self, inside: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float] = STRENGTHS
+        self, inside: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float] = STRENGTHS,
+        start: np.ndarray | None = None, tolerance: float = _ROUGH,
     ) -> list[np.ndarray]:
         from scipy.optimize import minimize
 
@@ -468,7 +473,7 @@ class _Primal:
         blocks = self.blocks if whole else [block[inside] for block in self.blocks]
         truth = np.eye(classes)[labels]
         shape = (sum(self.widths), classes)
-        weights, found = np.zeros(shape), []
+        weights, found = np.zeros(shape) if start is None else start, []
         for strength in strengths:
             strength = _softmax_strength(strength, classes)
 
@@ -480,10 +485,14 @@ class _Primal:
                 return value / len(labels), gradient.ravel() / len(labels)
 
             result = minimize(objective, weights.ravel(), jac=True, method="L-BFGS-B",
-                              options={"maxiter": 500, "gtol": 1e-6, "ftol": 1e-11})
+                              options={"maxiter": 500, "gtol": tolerance / 100, "ftol": tolerance**2 / 100})
             weights = result.x.reshape(shape)
             found.append(weights)
         return found
+
+    def polished(self, weights: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
+        everyone = np.arange(len(labels))
+        return self.path(everyone, labels, weights.shape[1], [strength], start=weights, tolerance=_FINE)[0]
 
     def train_logits(self, weights: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
         return self._logits([block[outside] for block in self.blocks], weights)
@@ -499,19 +508,21 @@ class _Primal:
 
 def _solve(
     gram: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float],
-    tolerance: float = 2e-4, memory: int = 8, rounds: int = 300,
+    start: np.ndarray | None = None, tolerance: float = _ROUGH, memory: int = 8, rounds: int = 300,
 ) -> list[np.ndarray]:
     """Multinomial logistic regression in dual coordinates, for rising C.
 
     Minimises sum of losses of f = K a, plus tr(a'K a) / 2C. Everything is said with the functional gradient
     g = p - y + a/C (the gradient is K g) and with f, so one solve a step is the whole cost: L-BFGS whose initial
-    inverse Hessian is (k K K + K/C)^-1, where k is the mean of p(1 - p); K r then comes free from
-    k K r + r/C = q.
+    inverse Hessian is (K W K + K/C)^-1, where W holds each record's mean of p(1 - p) at the start; K r then comes
+    free from (W K + 1/C) r = q.
 
     Args:
         gram: (n, n) inner products K.
         labels: (n,) 0..classes-1.
         strengths: values of C, rising; each starts from the last solution.
+        start: the solution to start from.
+        tolerance: stops when a step promises less than its square, per record, in the loss.
 
     Returns:
         a (n, classes) for each C.
@@ -519,15 +530,16 @@ def _solve(
     from scipy.linalg import cho_factor, cho_solve
 
     truth = np.eye(classes)[labels]
-    a = np.zeros((len(labels), classes))
-    f = np.zeros_like(a)
+    a = np.zeros((len(labels), classes)) if start is None else start
+    f = gram @ a
     found = []
     for strength in strengths:
         strength = _softmax_strength(strength, classes)
         loss, error = _loss_and_error(f, labels, truth)
         p = error + truth
-        curve = max(float((p * (1 - p)).mean()), 0.01)
-        shifted = curve * gram
+        curve = np.maximum((p * (1 - p)).mean(1, keepdims=True), 0.002)
+        root = np.sqrt(curve)
+        shifted = gram * root * root.T
         shifted[np.diag_indices(len(gram))] += 1 / strength
         factor = cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False)
         value = loss + np.vdot(a, f) / (2 * strength)
@@ -538,7 +550,7 @@ def _solve(
             for s, ks, y, rho in reversed(steps):
                 used.append(rho * np.vdot(ks, q))
                 q -= used[-1] * y
-            r = np.ascontiguousarray(cho_solve(factor, q, check_finite=False))
+            r = np.ascontiguousarray(root * cho_solve(factor, q / root, check_finite=False))
             kr = (q - r / strength) / curve
             for (s, ks, y, rho), first in zip(steps, reversed(used), strict=True):
                 second = rho * np.vdot(y, kr)

@@ -329,7 +329,9 @@ class PretrainedAudio(Pretrained):
         return tokens if self.positions else Tokens.single(tokens.pooled())
 
 
-def whisper_mel(wave: np.ndarray, bands: int = 80, window: int = 400, hop: int = 160, samples: int = 480_000) -> np.ndarray:
+def whisper_mel(
+    wave: np.ndarray, bands: int = 80, window: int = 400, hop: int = 160, samples: int = 480_000
+) -> np.ndarray:
     """Whisper's log-mel spectrogram (F, samples // hop), zeros of sound where the wave ends.
 
     Radford et al. 2022, arXiv:2212.04356: log10, at most 8 decades below the loudest, (x + 4) / 4.

@@ -165,7 +165,8 @@ class Cnn(Encoder):
         self, *, widths: Sequence[int] = (32, 64, 128), pixels: int = 64, augment: bool = True
     ) -> None:
         super().__init__()
-        self.widths, self.pixels, self.augment = several("widths", widths), whole("pixels", pixels), bool(augment)
+        self.widths, self.pixels = several("widths", widths), whole("pixels", pixels)
+        self.augment = bool(augment)
         if self.pixels < 2 ** len(self.widths):
             raise BadOption(
                 f"option 'pixels' is {pixels}, but {len(self.widths)} blocks halve the picture as often; "
@@ -230,7 +231,9 @@ class PretrainedImage(Pretrained):
 
     modality = "image"
 
-    def __init__(self, *, tower: str = "efficientnet-lite0", pixels: int = 128, positions: bool = False) -> None:
+    def __init__(
+        self, *, tower: str = "efficientnet-lite0", pixels: int = 128, positions: bool = False
+    ) -> None:
         super().__init__(tower)
         self.pixels, self.positions = whole("pixels", pixels, 32), bool(positions)
         self._scale: tuple[np.ndarray, np.ndarray] | None = None
@@ -256,15 +259,17 @@ class PretrainedImage(Pretrained):
         module = getattr(opened.module, "vision_model", opened.module)
         config = getattr(opened.config, "vision_config", opened.config)
         size = getattr(config, "image_size", self.pixels)
-        resize = {"interpolate_pos_encoding": True} if _takes(type(module), "interpolate_pos_encoding") else {}
+        resize = "interpolate_pos_encoding"
+        options = {resize: True} if _takes(type(module), resize) else {}
         try:
-            out = module(pixel_values=pixels, **resize)
+            out = module(pixel_values=pixels, **options)
         except (ValueError, RuntimeError) as error:
             if size in (self.pixels, [self.pixels, self.pixels]):
                 raise
             first = str(error).split("\n")[0]
             raise BadOption(
-                f"tower '{self.tower}' refuses pictures of {self.pixels} pixels ({first}); set pixels to {size}"
+                f"tower '{self.tower}' refuses pictures of {self.pixels} pixels ({first}); "
+                f"set pixels to {size}"
             ) from None
         if out.last_hidden_state.ndim == 4:
             return self._from_map(out.last_hidden_state)
@@ -317,5 +322,6 @@ def normalisation(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(3, np.float32), np.full(3, factor, np.float32)
     if "image_mean" not in config or "image_std" not in config:
         raise BadModel(f"{folder}/preprocessor_config.json lacks image_mean or image_std; add them")
-    mean, deviation = (np.broadcast_to(np.array(config[key], np.float64), 3) for key in ("image_mean", "image_std"))
+    mean = np.broadcast_to(np.array(config["image_mean"], np.float64), 3)
+    deviation = np.broadcast_to(np.array(config["image_std"], np.float64), 3)
     return (mean / factor).astype(np.float32), (factor / deviation).astype(np.float32)

@@ -52,7 +52,9 @@ class TablePlain(Plain):
 
     def fit(self, values: Sequence[Row]) -> None:
         names = sorted({name for row in values for name in row})
-        self.columns = {name: _learn([row.get(name) for row in values], self.kinds.get(name)) for name in names}
+        self.columns = {
+            name: _learn([row.get(name) for row in values], self.kinds.get(name)) for name in names
+        }
 
     def state(self) -> State:
         return {"columns": self.columns}
@@ -66,15 +68,16 @@ class TablePlain(Plain):
         return [f"{name}{end}" for name, about in self.columns.items() for end in _ends(about)]
 
     def transform(self, values: Sequence[Row]) -> np.ndarray:
-        blocks = [_encode(name, about, [row.get(name) for row in values]) for name, about in self.columns.items()]
+        blocks = [
+            _encode(name, about, [row.get(name) for row in values]) for name, about in self.columns.items()
+        ]
         return np.concatenate(blocks, 1) if blocks else np.zeros((len(values), 0), np.float32)
 
     def numbers(self, values: Sequence[Row]) -> np.ndarray:
         """(B, number columns) as they stand, NaN where missing."""
         names = [name for name, about in self.columns.items() if about["kind"] in ("number", "date")]
-        return np.array([[_number(name, row.get(name)) for name in names] for row in values], np.float64).reshape(
-            len(values), len(names)
-        )
+        rows = [[_number(name, row.get(name)) for name in names] for row in values]
+        return np.array(rows, np.float64).reshape(len(values), len(names))
 
 
 def _learn(cells: Sequence[Any], kind: str | None) -> dict[str, Any]:
@@ -112,7 +115,8 @@ DAY = 86_400
 #: Cycles of a date: name, how many steps, step of a numpy time.
 CYCLES = (
     ("month", 12, lambda time: time.astype("datetime64[M]").astype(int) % 12),
-    ("weekday", 7, lambda time: (time.astype("datetime64[D]").astype(int) + 3) % 7),  # 1970 began on a Thursday
+    # 1970 began on a Thursday
+    ("weekday", 7, lambda time: (time.astype("datetime64[D]").astype(int) + 3) % 7),
     ("hour", 24, lambda time: time.astype("datetime64[h]").astype(int) % 24),
 )
 
@@ -172,7 +176,9 @@ def _number(name: str, cell: Any) -> float:
     try:
         return float(cell)
     except (TypeError, ValueError):
-        raise BadRecord(f"column '{name}' held numbers in training but holds {cell!r} now; mend the cell") from None
+        raise BadRecord(
+            f"column '{name}' held numbers in training but holds {cell!r} now; mend the cell"
+        ) from None
 
 
 @modalities("table")
@@ -205,7 +211,9 @@ class Mlp(Encoder):
     #: column -> kind, where the library knows it; see ``TablePlain``.
     kinds: Mapping[str, str] = {}
 
-    def __init__(self, *, hidden: int = 128, depth: int = 1, dropout: float = 0.1, quantiles: int = 16) -> None:
+    def __init__(
+        self, *, hidden: int = 128, depth: int = 1, dropout: float = 0.1, quantiles: int = 16
+    ) -> None:
         super().__init__()
         self.hidden, self.depth = whole("hidden", hidden), whole("depth", depth, 0)
         self.dropout, self.quantiles = share("dropout", dropout), whole("quantiles", quantiles, 0)
@@ -232,7 +240,8 @@ class Mlp(Encoder):
         width = len(self.plain.names) + sum(map(len, self.thresholds))
         steps: list[nn.Module] = []
         for _ in range(self.depth):
-            steps += [nn.Linear(width, self.hidden), nn.LayerNorm(self.hidden), nn.GELU(), nn.Dropout(self.dropout)]
+            steps += [nn.Linear(width, self.hidden), nn.LayerNorm(self.hidden), nn.GELU()]
+            steps.append(nn.Dropout(self.dropout))
             width = self.hidden
         self.layers = nn.Sequential(*steps)
         self.dim = width

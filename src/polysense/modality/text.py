@@ -105,7 +105,8 @@ class TextPlain(Plain):
         }
 
     def load(self, state: State) -> None:
-        self._halves = [_Terms(cut, state[cut.__name__]["terms"], state[cut.__name__]["idf"]) for cut in (words, characters)]
+        kept = [(cut, state[cut.__name__]) for cut in (words, characters)]
+        self._halves = [_Terms(cut, half["terms"], half["idf"]) for cut, half in kept]
 
     @property
     def width(self) -> int:
@@ -174,18 +175,19 @@ _SCRIPTS = (
 
 # Frequent short words that few other languages of the list share, and letters typical of each.
 _FUNCTION_WORDS = {
-    "en": "a the of and to in is are was were with for that this it on at from by be have has not you he she they "
-          "his her its an as or which can will i we my there been would what very but me no",
-    "fr": "a le la les l d un une des du de et est dans pour qui que avec sur ce cette aux au pas je il elle sont "
-          "ne plus nous vous ou mais très être par se en son sa c",
-    "es": "a el la los las un una unos y es en de que para con por del se su al lo como más pero este esta son "
-          "muy o no sin está",
-    "de": "der die das und ist ein eine einen in mit von zu den dem nicht auf für im des sich sie auch es wird "
-          "sind oder aber sehr an",
-    "it": "a il lo la gli i le un una uno di che è e in per con della dei del nel sono non più al ma si anche "
-          "molto questo questa alla o da",
-    "pt": "a o os as um uma de do da dos das e é em no na para que com não por mais ao se mas muito são este "
-          "esta foi ou",
+    "en": "a the of and to in is are was were with for that this it on at from by be have has not "
+          "you he she they his her its an as or which can will i we my there been would what very "
+          "but me no",
+    "fr": "a le la les l d un une des du de et est dans pour qui que avec sur ce cette aux au pas "
+          "je il elle sont ne plus nous vous ou mais très être par se en son sa c",
+    "es": "a el la los las un una unos y es en de que para con por del se su al lo como más pero "
+          "este esta son muy o no sin está",
+    "de": "der die das und ist ein eine einen in mit von zu den dem nicht auf für im des sich sie "
+          "auch es wird sind oder aber sehr an",
+    "it": "a il lo la gli i le un una uno di che è e in per con della dei del nel sono non più al "
+          "ma si anche molto questo questa alla o da",
+    "pt": "a o os as um uma de do da dos das e é em no na para que com não por mais ao se mas muito "
+          "são este esta foi ou",
     "nl": "de het een en van in is op te dat niet met voor zijn aan er ook maar naar deze zeer",
     "sv": "och att det i som en är på av för med den inte till ett om har men mycket de",
     "pl": "i w na z do jest się nie że to o a przez dla jak ale bardzo są",
@@ -227,7 +229,8 @@ def _candidates(text: str) -> list[str]:
     counts = {code: len(letters.findall(text)) for code, letters in _SCRIPTS}
     if not any(counts.values()):
         return ["und"] if any(map(str.isalpha, text)) else []
-    code = "ja" if counts["ja"] and counts["ja"] + counts["zh"] > counts["latin"] else max(counts, key=counts.get)
+    japanese = counts["ja"] and counts["ja"] + counts["zh"] > counts["latin"]
+    code = "ja" if japanese else max(counts, key=counts.get)
     return [code] if code != "latin" else _latin(text.lower())
 
 
@@ -363,7 +366,9 @@ class Bag(Encoder):
     forward: {"ids": (B, T), "mask": (B, T)} -> (B, T, D)
     """
 
-    def __init__(self, *, dim: int = 128, vocabulary: int = 8_000, tokens: int = 128, weighted: bool = True) -> None:
+    def __init__(
+        self, *, dim: int = 128, vocabulary: int = 8_000, tokens: int = 128, weighted: bool = True
+    ) -> None:
         super().__init__()
         self.dim, self.vocabulary = whole("dim", dim), whole("vocabulary", vocabulary, 300)
         self.tokens, self.weighted = whole("tokens", tokens), bool(weighted)
@@ -476,12 +481,14 @@ class PretrainedText(Pretrained):
         config = read_json(folder, "config.json")
         room = (config.get("text_config") or config).get("max_position_embeddings", self.tokens)
         # RoBERTa and its kin count positions from padding_idx + 1 = 2
-        room -= 2 if "roberta" in str(config.get("model_type")) or config.get("model_type") == "camembert" else 0
+        kin = str(config.get("model_type"))
+        room -= 2 if "roberta" in kin or kin == "camembert" else 0
         tokenizer.no_padding()
         tokenizer.enable_truncation(min(self.tokens, room))
         self._tokenizer = tokenizer
         pooling = folder / "1_Pooling" / "config.json"
-        self._first = pooling.is_file() and bool(read_json(pooling.parent, "config.json").get("pooling_mode_cls_token"))
+        pooled = read_json(pooling.parent, "config.json") if pooling.is_file() else {}
+        self._first = bool(pooled.get("pooling_mode_cls_token"))
 
     def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
         mask_BT = batch["mask"]
@@ -516,4 +523,6 @@ def _slow_tokenizer(folder: Any) -> Any:
             return tokenizer.backend_tokenizer
         except (OSError, ValueError, AttributeError) as error:
             first = str(error).strip().split("\n")[0]
-            raise BadModel(f"the tower's folder {folder} has no tokenizer that opens: {first}; save tokenizer.json there") from None
+            raise BadModel(
+                f"the tower's folder {folder} has no tokenizer that opens: {first}; save tokenizer.json there"
+            ) from None

@@ -1,0 +1,149 @@
+"""What the benchmarks share: the demo's tables, processes with their cost, lines with a bar, the machine.
+
+Everything runs on one thread: CPU seconds of several threads on busy cores say little.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before numpy and torch load
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+OUT = Path(__file__).parent / "out"
+DATA = Path("polysense-demo")
+#: What `polysense demo` trains with.
+FIT = ("--target", "label", "--group", "group")
+
+
+# --- the tables ----------------------------------------------------------------------------------
+
+
+class Tables(NamedTuple):
+    """The demo's tables, and in a word what they hold."""
+
+    train: Path
+    valid: Path
+    test: Path
+    source: str
+
+
+def tables(folder: Path) -> Tables:
+    """The demo's tables in a folder; made there, as `polysense demo` makes them, if it has none."""
+    if not (folder / "test.csv").is_file():
+        from polysense.demo import prepare
+
+        say(prepare(folder, progress=say).note)
+    made_up = (folder / "media" / "SOURCES.txt").is_file() and "Made up" in (folder / "media" / "SOURCES.txt").read_text()
+    return Tables(*(folder / f"{part}.csv" for part in Tables._fields[:3]), "made-up records" if made_up else "stamps")
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Cost of one process: user and system CPU seconds, wall seconds, largest memory in MB."""
+
+    cpu: float
+    wall: float
+    peak: float
+
+
+def spend(command: Sequence[Any], **environment: Any) -> Spent:
+    """Run a process to its end and say what it cost.
+
+    Raises:
+        RuntimeError: it failed; with the end of what it said.
+    """
+    with tempfile.TemporaryFile() as said:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command], stdout=said, stderr=said,
+            env={**os.environ, **{key: str(value) for key, value in environment.items()}},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise RuntimeError(f"{' '.join(map(str, command))} ended with {process.returncode}: {said.read()[-2000:].decode()}")
+    return Spent(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
+
+
+def polysense(*arguments: Any) -> list[Any]:
+    """The command line of polysense, as a process of this Python."""
+    return [sys.executable, "-m", "polysense.cli", *arguments]
+
+
+# --- lines ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the final table.
+
+    Attributes:
+        passed: None where the figure has no bar.
+    """
+
+    what: str
+    figure: str
+    bar: str = ""
+    passed: bool | None = None
+
+    @classmethod
+    def at_most(cls, what: str, value: float, bar: float, form: str = "{:.1f} s") -> Line:
+        return cls(what, form.format(value), "at most " + form.format(bar), value <= bar)
+
+
+def show(title: str, lines: Sequence[Line]) -> None:
+    """Print lines as a table."""
+    print(f"\n{title}")
+    wide = max(len(line.what) for line in lines)
+    middle = max(len(line.figure) for line in lines)
+    for line in lines:
+        verdict = {None: "", True: "PASS", False: "FAIL"}[line.passed]
+        print(f"  {line.what:<{wide}}  {line.figure:<{middle}}  {verdict:<4}  {line.bar}".rstrip())
+
+
+def say(line: str) -> None:
+    """Talk, apart from the results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def write(name: str, data: Mapping[str, Any]) -> None:
+    """bench/out/NAME.json, with the machine it was measured on."""
+    OUT.mkdir(exist_ok=True)
+    whole = {"machine": machine(), **data}
+    (OUT / f"{name}.json").write_text(json.dumps(whole, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what the figures were measured."""
+    names = ("polysense", "torch", "transformers", "numpy", "scikit-learn")
+    return {
+        "cpu": _cpu(), "cores": os.cpu_count(), "threads used": 1, "load of the last minute": round(os.getloadavg()[0], 1),
+        "system": platform.platform(), "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }
+
+
+def _cpu() -> str:
+    try:
+        about = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in about.splitlines() if line.startswith("model name")), platform.machine())
