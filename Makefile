@@ -2,7 +2,6 @@
 # make test    every quick test
 # make check   every test, slow ones too
 # make bench   figures of cost and quality, printed with their parts
-# make docs    the reference pages, generated from the source
 # make clean   remove what make made, .venv included
 #
 # The first target that needs it makes .venv. Another Python: make demo PYTHON=python3.12
@@ -13,7 +12,7 @@ PIP     = .venv/bin/pip -q --disable-pip-version-check install -c constraints.tx
 # One thread: several torch threads on a few busy cores are slower than one.
 ONE     = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench clean
 
 demo: .venv/.made
 	@.venv/bin/polysense demo
@@ -27,12 +26,9 @@ check: .venv/.made
 bench: .venv/.made
 	@$(ONE) .venv/bin/python bench
 
-docs: .venv/.made
-	@.venv/bin/python docs
-
 clean:
 	rm -rf .venv polysense-demo build dist bench/out .pytest_cache .hypothesis src/polysense.egg-info
-	find src tests bench docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first and alone, under its exact version: an exact pin takes a CPU wheel where one is offered.
 .venv/.made: pyproject.toml constraints.txt

@@ -182,8 +182,10 @@ def verdicts(rows: Sequence[Mapping[str, Any]], means: Mapping[str, Mapping[str,
     """The issue's bars.
 
     Args:
-        worse: what is below its specialist after Holm's correction.
+        worse: what is below its specialist after Holm's correction; printed in full.
     """
+    if worse:
+        print("below their specialist after Holm's correction: " + ", ".join(worse))
     lines = []
     for name, one in means.items():
         bar, aim = BARS.get(name, (None, None))
@@ -192,7 +194,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]], means: Mapping[str, Mapping[str,
             lines.append(Line(words, points(one)))
         else:
             lines.append(Line(words, points(one), f"at least {bar:+.0f}, aim {aim:+.0f}", one["value"] >= bar))
-    lines.append(Line("subsets below their specialist (Holm)", ", ".join(worse) or "none", "none", not worse))
+    lines.append(Line("subsets below their specialist (Holm)", str(len(worse)), "none", not worse))
     for name in ("all but sound", "everything"):
         row = next((row for row in rows if row["name"] == name), None)
         if row is None or "model" not in row:

@@ -15,7 +15,7 @@ from polysense.learn import rivals as module
 from polysense.learn.rivals import Rivals, subsets_of
 
 VIEWS = ["dense", "words", "few"]
-SUBSETS = [("dense",), ("words",), ("dense", "words"), ("dense", "words", "few")]
+SUBSETS = [("words",), ("dense", "words", "few")]
 
 
 def records(n: int, classes: int, seed: int, share: float = 0.8):
@@ -55,7 +55,7 @@ def by_hand(features, present, train_features, train_present, subset):
 
 def strongest(x, y, xv, yv, classes: int) -> LogisticRegression:
     """scikit-learn's regression with the C that validation prefers."""
-    tried = [LogisticRegression(C=c, tol=1e-8, max_iter=5000).fit(x, y) for c in module.STRENGTHS]
+    tried = [LogisticRegression(C=c, tol=1e-6, max_iter=5000).fit(x, y) for c in module.STRENGTHS]
     return min(tried, key=lambda one: log_loss(yv, one.predict_proba(xv), labels=range(classes)))
 
 
@@ -166,9 +166,10 @@ def test_best_single_is_the_most_telling_view():
     assert ours.best_of(("words", "dense")) == next(view for view in ours.ranking if view != "few")
 
 
-def test_without_validation_records_c_is_chosen_on_training_folds():
+def test_without_validation_records_c_is_chosen_on_training_folds(monkeypatch):
     """The same answers each time, and close to those that validation would have chosen."""
     parts = records(240, 4, 0)
+    monkeypatch.setattr(module, "subsets_of", lambda views: [*((view,) for view in VIEWS), tuple(VIEWS)])
     first, second = (Rivals.train(*parts, views=VIEWS, classes=4, seed=3) for _ in range(2))
     features, present, targets = records(200, 4, 2)
     answers = [one.answer(VIEWS, features, present, filled=True) for one in (first, second, trained())]

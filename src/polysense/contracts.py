@@ -198,6 +198,10 @@ class Task:
         """(B,): divergence from a teacher's answer (B, C)."""
         raise NotImplementedError
 
+    def watch(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Cheap figures of a validation pass, shown after each epoch; early stopping reads "loss"."""
+        return {}
+
     def prior(self) -> np.ndarray:
         """(C,): the answer when every view is absent."""
         raise NotImplementedError

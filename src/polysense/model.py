@@ -127,6 +127,9 @@ class Model(ClassifierMixin, BaseEstimator):
         plan.check_views([view.name for view in schema.views])
         train_rows, valid_rows = self._divide(tables, talk)
         cells = _join([read_cells(table.records, schema) for table in tables])
+        for mine in cells.values():
+            if mine.media:  # opens every file once: a wrong folder is told before hours of work
+                mine.digests()
         self._check_faults(cells)
         task = tasks.make(self.task, **plan.options["task"])
         targets = [value for table in tables for value in table.targets]
@@ -151,18 +154,11 @@ class Model(ClassifierMixin, BaseEstimator):
             network = Network(Encoders(encoders, conditions), plan.fusion, task, **plan.training.network())
         views = found.views(conditions)
 
-        def measure(answers: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-            known = labels["label"][rows] >= 0
-            picked = answers[known, labels["label"][rows][known]]
-            return {
-                "loss": float(-np.log(np.maximum(picked, 1e-7)).mean()) if known.any() else float("nan"),
-                "accuracy": float((answers.argmax(1) == labels["label"][rows]).mean()),
-            }
-
         with talk.bar("training", plan.training.epochs) as advance:
             history = train(
                 network, views, labels, train_rows, valid_rows, options=plan.training, seed=self.seed,
-                names=lambda row: _row_name(tables, row), measure=measure,
+                names=lambda row: _row_name(tables, row),
+                measure=lambda answers, rows: task.watch(answers, {key: value[rows] for key, value in labels.items()}),
                 log=lambda epoch: advance(1, _figures(epoch)),
             )
         for name in history.skipped:
@@ -283,6 +279,7 @@ class Model(ClassifierMixin, BaseEstimator):
                     )
                 encoder = encoder_shelf.make(name, **{**chosen, **options})
             if not values:
+                self._check_faults(cells)
                 raise BadTable(
                     f"no training record has a readable '{view}'; declare the column as ignore (--columns {view}=ignore)"
                 )
@@ -370,10 +367,11 @@ class Model(ClassifierMixin, BaseEstimator):
         return Answers(records, probabilities, found.present_NV, _faults(cells), self._remarks(records, cells))
 
     def score(self, records: Any, y: Sequence[Any] | None = None) -> float:
-        """Accuracy."""
+        """Accuracy on the records that have a target."""
+        self._ready()
         table = self._open(records, y, Talk(False))
-        given = self.task_decode(self.predict_proba(table.records)) if len(table.rows) else []
-        return float(np.mean([given[row] == table.targets[row] for row in table.rows]))
+        labels = self.task_.encode([table.targets[row] for row in table.rows])["label"]
+        return float((self.predict_proba(table.records)[table.rows].argmax(1) == labels).mean())
 
     def evaluate(
         self, records: Any, y: Sequence[Any] | None = None, *, subsets: bool = False, samples: int = 1000

@@ -48,7 +48,8 @@ def frozen(
     advance(sum(name in known for name in names.values()))
     todo = [(name, row) for name, row in sorted(first.items(), key=lambda item: item[1]) if name not in known]
     if cells.view.modality == "text":  # neighbours of like length waste less padding
-        todo.sort(key=lambda item: len(cells.values([item[1]])[0] or ""))
+        lengths = {row: len(text or "") for (_, row), text in zip(todo, cells.values([r for _, r in todo]), strict=True)}
+        todo.sort(key=lambda item: lengths[item[1]])
     found: dict[str, np.ndarray] = {name: np.asarray(value) for name, value in known.items()}
     for start in range(0, len(todo), CHUNK):
         chunk = todo[start : start + CHUNK]

@@ -32,6 +32,7 @@ class Joined(Cells):
     def __init__(self, parts: Sequence[Cells]) -> None:
         self.parts = list(parts)
         self.view, self.name, self.n = parts[0].view, parts[0].name, sum(part.n for part in parts)
+        self.media = parts[0].media
         self.present = np.concatenate([part.present for part in parts])
         self._starts = np.cumsum([0, *(part.n for part in parts)])
 

@@ -485,7 +485,7 @@ class _Primal:
                 return value / len(labels), gradient.ravel() / len(labels)
 
             result = minimize(objective, weights.ravel(), jac=True, method="L-BFGS-B",
-                              options={"maxiter": 500, "gtol": tolerance / 100, "ftol": tolerance**2 / 100})
+                              options={"maxiter": 500, "gtol": tolerance / 100, "ftol": tolerance**2 / 1e5})
             weights = result.x.reshape(shape)
             found.append(weights)
         return found

@@ -59,7 +59,7 @@ class Classify(Task):
         if len(self.classes) < 2:
             held = f"only {self.classes[0]!r}" if self.classes else "nothing"
             raise BadTable(f"the target holds {held} in the training records; classification needs two classes")
-        self.index = {value: i for i, value in enumerate(self.classes)}
+        self._number()
         self.counts = np.bincount(self.encode(values)["label"], minlength=len(self.classes))
 
     def state(self) -> State:
@@ -67,11 +67,17 @@ class Classify(Task):
 
     def load(self, state: State) -> None:
         self.classes, self.counts = list(state["classes"]), np.asarray(state["counts"])
-        self.index = {value: i for i, value in enumerate(self.classes)}
+        self._number()
+
+    def _number(self) -> None:
+        """Class -> number; by its text too, because a CSV file holds "3" where Parquet holds 3."""
+        self._index = {value: i for i, value in enumerate(self.classes)}
+        self._texts = {str(value): i for i, value in enumerate(self.classes)}
 
     def encode(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
         """{"label": (B,) int64}; -1 for a class that training did not have."""
-        return {"label": np.array([self.index.get(_plain(value), -1) for value in values], np.int64)}
+        plain = [_plain(value) for value in values]
+        return {"label": np.array([self._index.get(v, self._texts.get(str(v), -1)) for v in plain], np.int64)}
 
     def head(self, dim: int) -> nn.Module:
         return Linear(dim, len(self.classes))
@@ -92,6 +98,16 @@ class Classify(Task):
 
     def teach(self, head: nn.Module, fused: Tokens, teacher: Tensor) -> Tensor:
         return F.kl_div(head(fused).log_softmax(-1), teacher, reduction="none").sum(-1)
+
+    def watch(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Log loss and accuracy; a class unseen in training counts as wrong and is left out of the loss."""
+        label = targets["label"]
+        known = label >= 0
+        picked = answers[known, label[known]]
+        return {
+            "loss": float(-np.log(np.maximum(picked, 1e-7)).mean()) if known.any() else float("nan"),
+            "accuracy": float((answers.argmax(1) == label).mean()),
+        }
 
     def prior(self) -> np.ndarray:
         """(C,) shares of the classes among training records."""
