@@ -136,9 +136,21 @@ def machine() -> dict[str, Any]:
     names = ("polysense", "torch", "transformers", "numpy", "scikit-learn")
     return {
         "cpu": _cpu(), "cores": os.cpu_count(), "threads used": 1, "load of the last minute": round(os.getloadavg()[0], 1),
+        "yardstick ms": yardstick(),
         "system": platform.platform(), "python": platform.python_version(),
         **{name: metadata.version(name) for name in names},
     }
+
+
+def yardstick(runs: int = 20) -> float:
+    """CPU milliseconds of one product of two 512 x 512 matrices: neighbours on shared cores make CPU seconds longer."""
+    import numpy as np
+
+    matrix = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
+    started = time.process_time()
+    for _ in range(runs):
+        matrix @ matrix
+    return round(1000 * (time.process_time() - started) / runs, 2)
 
 
 def _cpu() -> str:

@@ -193,11 +193,13 @@ def test_frozen_outputs_do_not_depend_on_the_mode(encoder):
     assert torch.equal(before, answer(encoder, items).pooled())
 
 
-def test_frozen_outputs_may_enter_training(encoder):
-    """Tensors made in inference mode cannot be saved for a backward pass."""
+def test_outputs_may_enter_training(encoder):
+    """Tensors made in inference mode cannot be saved for a backward pass; all positions are asked for."""
+    if "positions" in encoder.options():
+        encoder.positions = True
     layer = torch.nn.Linear(encoder.dim, 2)
     tokens = encoder(to_tensors(encoder.prepare(values(encoder.name))))
-    layer(tokens.pooled()).sum().backward()
+    (layer(tokens.x) * tokens.mask[..., None]).sum().backward()
     assert layer.weight.grad is not None
 
 

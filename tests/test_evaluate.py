@@ -55,7 +55,14 @@ def test_keys_are_those_of_the_design():
     for row in found["subsets"]:
         assert {"present", "records", "too_few", "scores", "best_single", "specialist", "specialist_filled",
                 "difference", "difference_filled", "p", "p_holm"} <= set(row)
-        for key in ("scores", "best_single", "specialist", "specialist_filled", "difference", "difference_filled"):
+        for key in (
+            "scores",
+            "best_single",
+            "specialist",
+            "specialist_filled",
+            "difference",
+            "difference_filled",
+        ):
             assert set(row[key]) >= S and set(row[key]["accuracy"]) == {"value", "low", "high"}
     assert set(found["scores"]) >= S | {"auroc", "macro_precision", "weighted_recall", "micro_f1"}
 
@@ -89,11 +96,13 @@ def test_what_is_answered_for_records_without_any_view_is_not_read():
 
 
 def test_baselines_by_hand():
-    """Majority says training's most frequent class with its share; the best single view says it where it is absent."""
+    """Majority says training's most frequent class; so does the best single view where it is absent."""
     found, present, targets = judged()
     prior = rivals().prior
     assert found["baselines"]["majority"]["accuracy"]["value"] == (targets == prior.argmax()).mean()
-    assert found["baselines"]["majority"]["log_loss"]["value"] == pytest.approx(-np.log(prior[targets]).mean())
+    assert found["baselines"]["majority"]["log_loss"]["value"] == pytest.approx(
+        -np.log(prior[targets]).mean()
+    )
     features = records(160, 2)[0]
     alone = rivals().answer(("a",), features, present).argmax(1)
     assert (alone[~present[:, 0]] == prior.argmax()).all()
@@ -102,7 +111,7 @@ def test_baselines_by_hand():
 
 
 def test_differences_are_model_minus_rival_on_the_same_records():
-    """The answerer is the filled rival of all views; for the row of all views that difference is exactly zero."""
+    """The answerer is the filled rival of all views: so the row of all views differs by zero."""
     found, _, _ = judged()
     for row in found["subsets"]:
         for rival, apart in (("specialist", "difference"), ("specialist_filled", "difference_filled")):
@@ -137,7 +146,9 @@ def test_too_few_are_shown_and_not_counted():
     want = np.mean([row["difference"]["accuracy"]["value"] for row in counted])
     assert mean["difference"]["accuracy"]["value"] == pytest.approx(want)
     widths = [row["difference"]["accuracy"]["high"] - row["difference"]["accuracy"]["low"] for row in counted]
-    assert mean["difference"]["accuracy"]["high"] - mean["difference"]["accuracy"]["low"] <= max(widths) + 1e-9
+    assert (
+        mean["difference"]["accuracy"]["high"] - mean["difference"]["accuracy"]["low"] <= max(widths) + 1e-9
+    )
 
 
 def test_a_worse_model_is_marked_and_an_equal_one_is_not():
@@ -190,7 +201,9 @@ def test_mistakes_are_the_most_confident_ones_by_their_row():
     found, _, targets = judged(rows=range(1000, 1160), mistakes=5)
     shown = found["mistakes"]
     assert len(shown) == 5 and all(one["truth"] != one["prediction"] for one in shown)
-    assert [one["probability"] for one in shown] == sorted((one["probability"] for one in shown), reverse=True)
+    assert [one["probability"] for one in shown] == sorted(
+        (one["probability"] for one in shown), reverse=True
+    )
     assert all(one["truth"] == ["x", "y", "z"][targets[one["row"] - 1000]] for one in shown)
 
 
@@ -218,5 +231,12 @@ def test_bad_cells_pass_through():
 def test_the_text_fits_a_terminal():
     text = as_text(judged()[0])
     assert max(map(len, text.splitlines())) <= 110
-    for words in ("accuracy", "best single view: a", "plain concatenation", "mean of 3 counted", "everything", "(few)"):
+    for words in (
+        "accuracy",
+        "best single view: a",
+        "plain concatenation",
+        "mean of 3 counted",
+        "everything",
+        "(few)",
+    ):
         assert words in text

@@ -36,6 +36,19 @@ def close(found: torch.Tensor, *expected: float) -> None:
     torch.testing.assert_close(found.flatten(), torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["concat", "sum", "attention", "gated", "transformer"])
+def test_what_changes_when_two_views_change_places(name):
+    """Attention scores a view by what it says alone; the others have parameters of their own for each view."""
+    fusion = made(name, "abc", 4)
+    with torch.no_grad():
+        for parameter in fusion.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    parts = {view: Tokens.single(torch.randn(3, 4)) for view in "abc"}
+    changed = {"a": parts["b"], "b": parts["a"], "c": parts["c"]}
+    same = torch.allclose(fusion(parts).pooled(), fusion(changed).pooled(), atol=1e-4)
+    assert same == (name == "attention")
+
+
 def test_concat_passes_a_view_through_the_identity():
     """W = [0 | 1 | 0 0] reads the second view and no bit; GELU(1) = Phi(1) = 0.841345, GELU(-2) = -2 Phi(-2) = -0.045500."""
     fusion = made("concat", "ab", 2)

@@ -57,16 +57,18 @@ def test_a_weight_is_a_repetition(case, seed):
         if name == "ece":
             continue
         ours = measure(name, p, targets, weights)
-        theirs = [measure(name, np.repeat(p, w, 0), np.repeat(targets, w)) if w.any() else np.nan for w in weights]
+        theirs = [
+            measure(name, np.repeat(p, w, 0), np.repeat(targets, w)) if w.any() else np.nan for w in weights
+        ]
         np.testing.assert_allclose(ours, theirs, err_msg=name)
 
 
 def test_by_hand():
     """Four records, said 0 0 1 1, true 0 1 1 -1.
 
-    accuracy 2/4. Class 0: said 2, right 1, true 1: P 1/2, R 1, F1 2/3. Class 1: said 2, right 1, true 2: 1/2 each.
-    The unseen class: 0. Macro F1 (2/3 + 1/2 + 0) / 3 = 7/18. Log loss over the three known: -ln(.8 * .4 * .7) / 3.
-    AUROC of class 1 among the known: positives .4 and .7 against .2: 1.
+    accuracy 2/4. Class 0: said 2, right 1, true 1: P 1/2, R 1, F1 2/3. Class 1: said 2, right 1, true 2: 1/2
+    each. The unseen class: 0. Macro F1 (2/3 + 1/2 + 0) / 3 = 7/18. Log loss over the three known: -ln(.8 * .4
+    * .7) / 3. AUROC of class 1 among the known: positives .4 and .7 against .2: 1.
     """
     p = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.1, 0.9]])
     targets = np.array([0, 1, 1, -1])
@@ -108,15 +110,19 @@ def test_shared_draws_equal_the_measure_under_their_weights(groups):
         weights = draws.sums(np.eye(50)[at], at)[:, at]
         mine = judge(p[at], targets[at], draws, rows=at)
         for name in metrics.MEASURES:
-            np.testing.assert_allclose(mine.draws[name], measure(name, p[at], targets[at], weights), rtol=1e-5)
+            np.testing.assert_allclose(
+                mine.draws[name], measure(name, p[at], targets[at], weights), rtol=1e-5
+            )
 
 
 def test_groups_are_drawn_whole_and_widen_the_interval():
-    """Twenty copies of each record tell no more than one: the interval over groups is that of the originals."""
+    """Twenty copies of each record tell no more than one: over groups, the interval stays."""
     rng = np.random.default_rng(1)
     p, targets = rng.dirichlet(np.ones(2), 40), rng.integers(0, 2, 40)
     alone = scores(p, targets, measures=["accuracy"])["accuracy"]
-    copied = scores(np.repeat(p, 20, 0), np.repeat(targets, 20), groups=np.repeat(np.arange(40), 20))["accuracy"]
+    copied = scores(np.repeat(p, 20, 0), np.repeat(targets, 20), groups=np.repeat(np.arange(40), 20))[
+        "accuracy"
+    ]
     naive = scores(np.repeat(p, 20, 0), np.repeat(targets, 20), measures=["accuracy"])["accuracy"]
     assert copied == pytest.approx(alone)
     assert naive["high"] - naive["low"] < (alone["high"] - alone["low"]) / 3
@@ -158,7 +164,7 @@ def test_shapes_that_do_not_fit_are_refused():
         scores([[0.5, 0.5], [np.nan, 0.5]], [0, 1])
 
 
-# --------------------------------------------------------------------------------------------------- two on one test
+# --- two on one test ------------------------------------------------------------------------------
 
 
 def _answers(right: np.ndarray) -> np.ndarray:
@@ -174,7 +180,9 @@ def test_p_equals_counting_all_flips(records):
     apart = np.bincount(groups, weights=model.astype(float) - rival)
     flips = np.array(list(itertools.product([-1, 1], repeat=len(apart)))) @ apart
     want = (flips < apart.sum()).mean() + (flips == apart.sum()).mean() / 2
-    assert p_worse(_answers(model), _answers(rival), np.zeros(len(model), int), groups=groups) == pytest.approx(want)
+    assert p_worse(
+        _answers(model), _answers(rival), np.zeros(len(model), int), groups=groups
+    ) == pytest.approx(want)
 
 
 def test_p_by_hand():
@@ -187,7 +195,7 @@ def test_p_by_hand():
 
 @pytest.mark.parametrize("size", [1, 4])
 def test_p_is_uniform_under_the_null(size):
-    """Two equal answerers, in groups whose records go right or wrong together: p < .05 in about 5 % of tests."""
+    """Two equal answerers, in groups that go right or wrong together: p < .05 in about 5 % of tests."""
     rng = np.random.default_rng(0)
     ps = []
     for _ in range(1500):

@@ -46,30 +46,64 @@ class Page(HTMLParser):
 
 
 @cache
-def evaluation(classes: int = 3, n: int = 80, views: tuple = ("a", "b"), named: str = "class {}", subsets: bool = True):
+def evaluation(
+    classes: int = 3, n: int = 80, views: tuple = ("a", "b"), named: str = "class {}", subsets: bool = True
+):
     rng = np.random.default_rng(0)
     targets = rng.integers(0, classes, n)
     features = {view: np.eye(classes)[targets] + rng.normal(size=(n, classes)) for view in views}
     present = rng.random((n, len(views))) < 0.9
-    rivals = Rivals.train(features, present, targets, features, present, targets, views=views, classes=classes)
+    rivals = Rivals.train(
+        features, present, targets, features, present, targets, views=views, classes=classes
+    )
     return evaluate(
-        lambda mask: rivals.answer(views, features, mask, filled=True), present, targets, views=list(views),
-        classes=[named.format(i) for i in range(classes)], prior=rivals.prior, rivals=rivals, features=features,
-        subsets=subsets, samples=100, groups=np.arange(n) // 2,
+        lambda mask: rivals.answer(views, features, mask, filled=True),
+        present,
+        targets,
+        views=list(views),
+        classes=[named.format(i) for i in range(classes)],
+        prior=rivals.prior,
+        rivals=rivals,
+        features=features,
+        subsets=subsets,
+        samples=100,
+        groups=np.arange(n) // 2,
     )
 
 
 def everything(text: str = "a red bus") -> dict:
     """All optional parts."""
     return {
-        "history": [{"epoch": i, "loss": 2 / i, "valid_loss": None if i == 2 else 1 / i, "valid_accuracy": 0.5, "lr": 1e-3}
-                    for i in range(1, 5)],
-        "mistakes": [{"row": 7, "truth": None, "prediction": text, "probability": 0.98, "cells": [
-            {"column": text, "kind": "image", "image_png_bytes": PNG}, {"column": "note", "kind": "text", "text": text},
-            {"column": "speech", "kind": "audio", "audio_wav_bytes": b"RIFF"}, {"column": "gone", "kind": "text"},
-        ]}],
-        "data_report": {"columns": [[text, "text", text]], "missing": {text: {"records": 1, "share": 0.25}},
-                        "notes": [text], "bad_cells": [{"row": 3, "column": text, "reason": text, "action": "masked"}]},
+        "history": [
+            {
+                "epoch": i,
+                "loss": 2 / i,
+                "valid_loss": None if i == 2 else 1 / i,
+                "valid_accuracy": 0.5,
+                "lr": 1e-3,
+            }
+            for i in range(1, 5)
+        ],
+        "mistakes": [
+            {
+                "row": 7,
+                "truth": None,
+                "prediction": text,
+                "probability": 0.98,
+                "cells": [
+                    {"column": text, "kind": "image", "image_png_bytes": PNG},
+                    {"column": "note", "kind": "text", "text": text},
+                    {"column": "speech", "kind": "audio", "audio_wav_bytes": b"RIFF"},
+                    {"column": "gone", "kind": "text"}, {"column": "age", "kind": "table", "text": text},
+                ],
+            }
+        ],
+        "data_report": {
+            "columns": [[text, "text", text]],
+            "missing": {text: {"records": 1, "share": 0.25}},
+            "notes": [text],
+            "bad_cells": [{"row": 3, "column": text, "reason": text, "action": "masked"}],
+        },
         "made": {"fusion": text, "options": {text: [text, 1.23456, True]}},
     }
 
@@ -80,7 +114,15 @@ def test_all_sections_stand_in_the_contents():
     targets = [value[1:] for name, value in seen.attributes if name == "href"]
     assert targets == ["scores", "subsets", "learning", "confusion", "mistakes", "data", "made"]
     assert set(targets) <= {value for name, value in seen.attributes if name == "id"}
-    for words in ("in 40 groups", "a class unseen in training", "absent", "said with 98", "1 bad cell", "1.235", "yes"):
+    for words in (
+        "in 40 groups",
+        "a class unseen in training",
+        "absent",
+        "said with 98",
+        "1 bad cell",
+        "1.235",
+        "yes",
+    ):
         assert words in seen.text
 
 
@@ -114,14 +156,36 @@ def test_numbers_are_those_of_the_evaluation():
         assert f"{value:+.1f}".replace("-", "−") in text
 
 
-@pytest.mark.parametrize("found", [
-    {"records": 0, "scores": None, "baselines": {}, "subsets": [], "bad_cells": [], "warnings": [], "confusion": None},
-    evaluation(subsets=False), evaluation(classes=2, n=12), evaluation(classes=45, n=120, subsets=False),
-    evaluation(views=("a",)),
-], ids=["no records", "no subsets", "few records", "many classes", "one view"])
+@pytest.mark.parametrize(
+    "found",
+    [
+        {
+            "records": 0,
+            "scores": None,
+            "baselines": {},
+            "subsets": [],
+            "bad_cells": [],
+            "warnings": [],
+            "confusion": None,
+        },
+        evaluation(subsets=False),
+        evaluation(classes=2, n=12),
+        evaluation(classes=45, n=120, subsets=False),
+        evaluation(views=("a",)),
+    ],
+    ids=["no records", "no subsets", "few records", "many classes", "one view"],
+)
 def test_any_evaluation_makes_a_page(found):
     Page(html(found, title="t"))
-    Page(html(found, title="t", history=[{"epoch": 1, "loss": 1.0, "valid_loss": float("nan")}], mistakes=[], made={}))
+    Page(
+        html(
+            found,
+            title="t",
+            history=[{"epoch": 1, "loss": 1.0, "valid_loss": float("nan")}],
+            mistakes=[],
+            made={},
+        )
+    )
 
 
 def test_an_axis_holds_its_scores():

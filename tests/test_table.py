@@ -98,7 +98,7 @@ def test_text_in_a_number_column_is_named():
     ids=["constant", "all missing", "one level", "one flag", "constant and huge"],
 )
 def test_columns_that_say_nothing(rows):
-    made = Mlp(hidden=8).eval()
+    made = Mlp(hidden=8, depth=1).eval()
     made.fit(rows)
     tokens = made(to_tensors(made.prepare([*rows, {"x": None}])))
     assert tokens.x.shape == (len(rows) + 1, 1, 8) and torch.isfinite(tokens.x).all()
@@ -142,7 +142,7 @@ ROWS = st.lists(st.fixed_dictionaries(CELLS), min_size=1, max_size=8)
 
 @given(train=ROWS, test=ROWS)
 def test_any_table_gives_finite_numbers(train, test):
-    made = Mlp(hidden=4, quantiles=3)
+    made = Mlp(hidden=4, depth=1, quantiles=3)
     made.fit(train)
     x = made.prepare(test)["x"]
     assert np.isfinite(x).all() and np.abs(x).max(initial=0) <= 10

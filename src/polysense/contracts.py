@@ -35,12 +35,15 @@ class Encoder(nn.Module):
             computed once, before the loop.
         cached: frozen outputs are worth a place in the disk cache.
         tower: a pretrained network.
+        read_by_rivals: the pooled frozen output is what the plain rivals read (a tower's output, or
+            the plain features themselves); otherwise they read the modality's plain features.
     """
 
     name: ClassVar[str] = ""
     frozen: bool = False
     cached: bool = False
     tower: bool = False
+    read_by_rivals: bool = False
     dim: int = 0
 
     def fit(self, values: Sequence[Any]) -> None:

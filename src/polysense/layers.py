@@ -119,7 +119,7 @@ class Condition(nn.Module):
             values, vectors = torch.linalg.eigh(z_NP.T @ z_NP)
             useful = int((values > 1e-6 * values.max()).sum())
             basis = vectors.flip(1)[:, : max(1, min(self.axes, useful))]
-        self._make(mean.float(), inverse.float(), basis.float())
+        self._make(mean.float(), inverse.float(), basis.float().contiguous())  # layout decides the last bit
         return self
 
     def _make(self, mean: Tensor, inverse: Tensor, basis: Tensor) -> None:

@@ -11,8 +11,8 @@ Conventions:
       resample that lacks a class altogether, the class is left out of that resample's mean.
     * Log loss clips probabilities at 1e-7, what float32 answers can tell apart from zero.
     * ECE: 15 bins of equal mass of the top probability, cut once on all records.
-    * Intervals: 95 % percentile bootstrap over records, or over groups where there are groups; widened to hold
-      the value itself (ECE is biased upwards by noise, and in resamples twice).
+    * Intervals: 95 % percentile bootstrap over records, or over groups where there are groups; widened to
+      hold the value itself (ECE is biased upwards by noise, and in resamples twice).
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ def measure(
     Returns:
         A number, or (R,) numbers for weights (R, N); NaN where the measure is not defined.
 
-    >>> measure("accuracy", [[.9, .1], [.4, .6], [.8, .2]], [0, 1, 1], [[1, 1, 1], [0, 1, 3]]).round(2).tolist()
-    [0.67, 0.25]
+    >>> measure("accuracy", [[.9, .1], [.4, .6], [.8, .2]], [0, 1, 1], [[1, 1, 1], [0, 1, 3]]).tolist()
+    [0.6666666666666666, 0.25]
     """
     p_NC, targets_N = _checked(probabilities_NC, targets_N)
     weights_RN = np.ones((1, len(p_NC))) if weights is None else np.atleast_2d(np.asarray(weights, float))
@@ -151,7 +151,7 @@ def measure(
 
 
 def _auroc(p_NC: np.ndarray, targets_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
-    """(R,): area under the ROC curve, ties counted half; for more than two classes one against the rest, mean."""
+    """(R,): area under the ROC curve, ties half; beyond two classes the mean of one against the rest."""
     known = targets_N >= 0
     p_NC, targets_N, weights_RN = p_NC[known], targets_N[known], weights_RN[:, known]
     areas = []
@@ -194,9 +194,13 @@ def _checked(probabilities_NC: np.ndarray, targets_N: np.ndarray) -> tuple[np.nd
     if p_NC.ndim != 2 or targets_N.shape != p_NC.shape[:1]:
         raise ValueError(f"probabilities {p_NC.shape} and targets {targets_N.shape} are not (N, C) and (N,)")
     if targets_N.size and targets_N.max() >= p_NC.shape[1]:
-        raise ValueError(f"target {targets_N.max()} has no column in probabilities of {p_NC.shape[1]} classes")
+        raise ValueError(
+            f"target {targets_N.max()} has no column in probabilities of {p_NC.shape[1]} classes"
+        )
     if not np.isfinite(p_NC).all():
-        raise ValueError(f"the probabilities of record {int(np.argmin(np.isfinite(p_NC).all(1)))} are not finite")
+        raise ValueError(
+            f"the probabilities of record {int(np.argmin(np.isfinite(p_NC).all(1)))} are not finite"
+        )
     return p_NC, targets_N
 
 
@@ -219,7 +223,9 @@ class Resamples:
         self, n: int, *, groups: Sequence | np.ndarray | None = None, samples: int = 1000, seed: int = 0
     ) -> None:
         self.n, self.samples, self.seed = n, samples, seed
-        self.unit_N = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        self.unit_N = (
+            np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        )
         self.units = int(self.unit_N.max()) + 1 if n else 0
         self._kept: list[np.ndarray] | None = None
 
@@ -255,7 +261,9 @@ class Resamples:
         totals = totals.astype(np.float32)
         return np.concatenate([counts @ totals for counts in self._chunks()]).astype(np.float64)
 
-    def each(self, per_record: Callable[[np.ndarray], np.ndarray], rows: np.ndarray | None = None) -> np.ndarray:
+    def each(
+        self, per_record: Callable[[np.ndarray], np.ndarray], rows: np.ndarray | None = None
+    ) -> np.ndarray:
         """(R,): a function of weights (r, N), for what is no function of sums."""
         unit = self.unit_N if rows is None else self.unit_N[rows]
         return np.concatenate([per_record(counts[:, unit]) for counts in self._chunks()])
@@ -353,20 +361,22 @@ def difference(
     """Model minus rival on the same records, paired: intervals, and p that the model's accuracy is worse."""
     draws = Resamples(len(targets_N), groups=groups, samples=samples, seed=seed)
     names = tuple(MEASURES if measures is None else measures)
-    apart = judge(p_model, targets_N, draws, measures=names) - judge(p_rival, targets_N, draws, measures=names)
+    model, rival = (judge(p, targets_N, draws, measures=names) for p in (p_model, p_rival))
+    apart = model - rival
     return apart.scores(), p_worse(p_model, p_rival, targets_N, groups=groups)
 
 
 def p_worse(
-    p_model: np.ndarray, p_rival: np.ndarray, targets_N: np.ndarray, *, groups: Sequence | np.ndarray | None = None
+    p_model: np.ndarray, p_rival: np.ndarray, targets_N: np.ndarray, *,
+    groups: Sequence | np.ndarray | None = None,
 ) -> float:
     """One-sided p: how often chance alone would leave the model as far behind in accuracy.
 
     The sign-flip test over groups, in exact arithmetic: if model and rival were exchangeable, each group's
     difference in right answers would carry either sign with probability 1/2. Without groups this is McNemar's
     exact test. The middle p (half the probability of the observed value; Fagerland, Lydersen, Laake 2013,
-    doi:10.1186/1471-2288-13-91) makes p uniform under the null as nearly as counts allow; the plain exact p is
-    too large, a bootstrap's p too small when few records differ.
+    doi:10.1186/1471-2288-13-91) makes p uniform under the null as nearly as counts allow; the plain exact p
+    is too large, a bootstrap's p too small when few records differ.
 
     By hand: the rival alone is right twice, the model never: p = 0 + (1/2)(1/4).
 
@@ -396,12 +406,13 @@ def _fair_coins(n: int) -> np.ndarray:
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's adjusted p: compare each with the level, and any of them errs no more often than it.
 
-    Holm 1979. By hand: sorted .01 .03 .04 times 3, 2, 1 is .03 .06 .04, and none may fall below one before it.
+    Holm 1979. By hand: sorted .01 .03 .04 times 3, 2, 1 is .03 .06 .04; none may fall below one before it.
 
     >>> holm([0.04, 0.01, 0.03])
     [0.06, 0.03, 0.06]
     """
     order = np.argsort(ps, kind="stable")
+    rising = np.maximum.accumulate(np.sort(ps) * np.arange(len(ps), 0, -1))
     adjusted = np.empty(len(ps))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(np.sort(ps) * np.arange(len(ps), 0, -1))) if len(ps) else 0
-    return [float(p) for p in adjusted]
+    adjusted[order] = np.minimum(1.0, rising)
+    return adjusted.tolist()

@@ -27,8 +27,9 @@ from .data.records import Records, as_records
 from .data.schema import Schema, guess
 from .errors import BadColumn, BadModel, BadOption, BadTable, NotFitted
 from .judge.evaluate import evaluate
+from .learn import blend
 from .learn.features import answer, encode
-from .learn.gather import Gathered, Joined, fit_conditions, fit_plain, gather, sample
+from .learn.gather import Gathered, Joined, fit_conditions, fit_plain, gather, sample, tell_kinds
 from .learn.loop import Training, train
 from .learn.rivals import Rivals, subsets_of
 from .layers import Condition
@@ -136,7 +137,11 @@ class Model(ClassifierMixin, BaseEstimator):
         task.fit([targets[i] for i in train_rows])
 
         encoders = self._encoders(plan, cells, train_rows, talk)
-        fusion = plan.fusion(sorted(encoders), plan.training.dim)
+        with torch.random.fork_rng():  # made to be asked what it wants; the network makes its own
+            fusion = plan.fusion(sorted(encoders), plan.training.dim)
+        for encoder in encoders.values():
+            if encoder.tower:
+                encoder.positions = fusion.positions
         plains = fit_plain(encoders, cells, train_rows, self.seed)
         cache = Cache() if self.cache else Cache.off()
         found = gather(encoders, plains, cells, cache, positions=fusion.positions, bar=talk.bar)
@@ -165,6 +170,8 @@ class Model(ClassifierMixin, BaseEstimator):
             talk.say(f"a batch with a loss that is not finite was skipped; its records: {name}")
 
         self._accept(network.cpu(), task, schema, plains)
+        self.regressions_ = self._share(plan, found, encode(network, views), labels["label"], valid_rows)
+        talk.say(f"answers: {1 - self.regressions_:.0%} network, {self.regressions_:.0%} regressions on the same views")
         self.history_ = history.epochs
         self.data_report_ = self._data_report(tables, schema, cells, train_rows, valid_rows, leaks)
         self.made_ = self._made(plan, tables, started)
@@ -214,9 +221,11 @@ class Model(ClassifierMixin, BaseEstimator):
             return [_as_class(value) for value in y]
         if self.target is None:
             raise BadColumn("no target is named; give Model(target) or fit(records, y)")
-        return [_as_class(value) for value in _column(records, self.target)]
+        return [_as_class(value) for value in _column(records, self.target)] if len(records) else []
 
     def _schema(self, records: Records) -> Schema:
+        if self.group:
+            _column(records, self.group)
         aside = [name for name in (self.target, self.group, self.split) if name and name in records.names]
         schema = guess(records, declared=dict(self.columns or {}), exclude=aside)
         if not schema.views:
@@ -284,6 +293,7 @@ class Model(ClassifierMixin, BaseEstimator):
                     f"no training record has a readable '{view}'; declare the column as ignore (--columns {view}=ignore)"
                 )
             encoder.download = self.download
+            tell_kinds(encoder, cells[view])
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed)
                 encoder.fit(values)
@@ -302,6 +312,18 @@ class Model(ClassifierMixin, BaseEstimator):
                 part(rows), found.present_NV[rows], labels[rows], part(valid), found.present_NV[valid], labels[valid],
                 views=found.names, classes=classes, seed=self.seed, progress=lambda done, total: advance(1),
             )
+
+    def _share(
+        self, plan: _Plan, found: Gathered, tokens: Mapping[str, Tokens], labels: np.ndarray, valid: np.ndarray
+    ) -> float:
+        """The regressions' share of the answer: as given, or as validation chooses it."""
+        if plan.training.regressions is not None:
+            return float(plan.training.regressions)
+        kept = _kept(tokens, valid)
+        return blend.choose(
+            lambda mask: answer(self.network_, kept, mask), self.rivals_,
+            {view: block[valid] for view, block in found.plain.items()}, found.present_NV[valid], labels[valid],
+        )
 
     def _accept(self, network: Network, task: Any, schema: Schema, plains: Mapping[str, Any]) -> None:
         self.network_, self.task_, self.schema_, self.plains_ = network.eval(), task, schema, dict(plains)
@@ -362,8 +384,10 @@ class Model(ClassifierMixin, BaseEstimator):
         """Answers with what was found in the records: presence, unreadable cells, remarks."""
         self._ready()
         records = as_records(records)
-        cells, found, tokens = self._read(records, rivals=False)
-        probabilities = answer(self.network_, tokens, found.present_NV) if len(records) else np.zeros((0, len(self.classes_)))
+        cells, found, tokens = self._read(records, rivals=self.regressions_ > 0)
+        probabilities = np.zeros((0, len(self.classes_)))
+        if len(records):
+            probabilities = self._mixed(tokens, found.plain, found.present_NV)
         return Answers(records, probabilities, found.present_NV, _faults(cells), self._remarks(records, cells))
 
     def score(self, records: Any, y: Sequence[Any] | None = None) -> float:
@@ -392,9 +416,8 @@ class Model(ClassifierMixin, BaseEstimator):
         for remark in self._remarks(table.records, cells):
             talk.say(remark)
         rows = np.setdiff1d(table.rows, _bad_rows(cells)) if self.on_bad == "drop" else table.rows
-        kept = {view: Tokens(part.x[rows], part.mask[rows]) for view, part in tokens.items()}
         result = self._evaluation(
-            found, kept, rows, table.targets, self._groups(table.records), subsets=subsets, samples=samples
+            found, _kept(tokens, rows), rows, table.targets, self._groups(table.records), subsets=subsets, samples=samples
         )
         return result | {"bad_cells": _faults(cells)}
 
@@ -452,13 +475,21 @@ class Model(ClassifierMixin, BaseEstimator):
         """Judge the given rows; ``tokens`` are of these rows, everything else is of all."""
         labels = self.task_.encode([targets[row] for row in rows])["label"]
         unseen = Counter(str(targets[row]) for row, label in zip(rows, labels, strict=True) if label < 0)
+        plain = {view: block[rows] for view, block in found.plain.items()}
         return evaluate(
-            lambda mask: answer(self.network_, tokens, mask), found.present_NV[rows], labels,
+            lambda mask: self._mixed(tokens, plain, mask), found.present_NV[rows], labels,
             views=found.names, classes=list(self.task_.classes), prior=self.task_.prior(), rivals=self.rivals_,
-            features={view: block[rows] for view, block in found.plain.items()},
-            groups=None if groups is None else _numbered([groups[row] for row in rows]), subsets=subsets,
+            features=plain, groups=None if groups is None else _numbered([groups[row] for row in rows]), subsets=subsets,
             samples=samples, seed=self.seed, rows=rows.tolist(), unseen=unseen,
         )
+
+    def _mixed(self, tokens: Mapping[str, Tokens], plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
+        """(N, C): the network's answer and the regressions', by their shares."""
+        ours = answer(self.network_, tokens, mask_NV)
+        if not self.regressions_:
+            return ours
+        theirs = blend.regressions(self.rivals_, plain, mask_NV)
+        return ((1 - self.regressions_) * ours + self.regressions_ * theirs).astype(np.float32)
 
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
         cells = read_cells(records, self.schema_)
@@ -537,7 +568,7 @@ class Model(ClassifierMixin, BaseEstimator):
             },
             "towers": {view: part["state"]["tower"] for view, part in encoders.items() if "tower" in part["state"]},
             "classes": list(self.task_.classes), "schema": self.schema_.to_json(), "data": self.data_report_,
-            "valid": self.valid_, "history": self.history_,
+            "valid": self.valid_, "history": self.history_, "regressions": self.regressions_,
         }
         weights = {key: value.numpy() for key, value in network.state_dict().items()}
         store.save(Path(folder), facts, {
@@ -582,7 +613,7 @@ class Model(ClassifierMixin, BaseEstimator):
             plains[view] = modalities[modality[view]].plain()
             plains[view].load(state)
         self._accept(network, task, schema, plains)
-        self.rivals_ = Rivals.load(parts["rivals"]["state"])
+        self.rivals_, self.regressions_ = Rivals.load(parts["rivals"]["state"]), facts["regressions"]
         self.history_, self.data_report_, self.made_ = facts["history"], facts["data"], facts["made"]
         self.valid_ = facts["valid"]
         return self
@@ -694,6 +725,10 @@ def _encoder_again(view: str, part: Mapping[str, Any], own: Mapping[str, torch.n
 
 def _join(parts: Sequence[Mapping[str, Cells]]) -> Mapping[str, Cells]:
     return parts[0] if len(parts) == 1 else {view: Joined([part[view] for part in parts]) for view in parts[0]}
+
+
+def _kept(tokens: Mapping[str, Tokens], rows: np.ndarray) -> dict[str, Tokens]:
+    return {view: Tokens(part.x[rows], part.mask[rows]) for view, part in tokens.items()}
 
 
 def _each(cells: Cells) -> list[Cells]:

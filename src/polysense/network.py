@@ -66,7 +66,7 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self, widths: Mapping[str, int], fusion: Fusion, dim: int, *, dropout: float = 0.4, input_dropout: float = 0.1
+        self, widths: Mapping[str, int], fusion: Fusion, dim: int, *, dropout: float = 0.4, input_dropout: float = 0.3
     ) -> None:
         super().__init__()
         self.fusion = fusion
@@ -155,9 +155,11 @@ class Core(nn.Module):
         loss = self.task.loss(self.head, fused, targets)
         if distil:
             half = len(loss) // 2
-            teacher = self.task.answer(self.head, Tokens(fused.x[:half], fused.mask[:half], fused.weight)).detach()
-            pupil = Tokens(fused.x[half:], fused.mask[half:], fused.weight)
-            lesson = self.task.teach(self.head, pupil, teacher)
+            full, masked = (
+                Tokens(fused.x[part], fused.mask[part], None if fused.weight is None else fused.weight[part])
+                for part in (slice(None, half), slice(half, None))
+            )
+            lesson = self.task.teach(self.head, masked, self.task.answer(self.head, full).detach())
             loss = loss + distil * torch.cat([torch.zeros_like(lesson), lesson])
         return loss
 
@@ -239,7 +241,7 @@ class Network(nn.Module):
 
     def __init__(
         self, encoders: Encoders, fusion: Callable[[Sequence[str], int], Fusion], task: Task, *, dim: int = 96,
-        members: int = 4, drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.1,
+        members: int = 4, drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.3,
         auxiliary: float = 0.3, distil: float = 0.0,
     ) -> None:
         super().__init__()
@@ -264,7 +266,8 @@ class Network(nn.Module):
 
         Args:
             batch: {view: {"present": (B,) bool, and either "features": (B, W) or (B, T, W) of all
-                records, frozen and conditioned, or the prepared arrays of the present ones}}.
+                records, frozen and conditioned, NaN where a record has fewer positions, or the
+                prepared arrays of the present ones}}.
         """
         return {view: self._encode(view, dict(batch[view])) for view in self.views}
 
@@ -274,7 +277,7 @@ class Network(nn.Module):
             x = arrays["features"]
             if x.dim() == 2:
                 return Tokens.single(x, present_B)
-            return Tokens(x, present_B[:, None] & (x != 0).any(-1))
+            return Tokens(x, present_B[:, None] & ~x[..., 0].isnan())
         if not present_B.any():
             width = self.encoders.widths[view]
             return Tokens(torch.zeros(len(present_B), 1, width, device=present_B.device), present_B[:, None])

@@ -53,8 +53,10 @@ class Cells:
         missing_columns: columns of the view that the records do not have.
     """
 
-    #: Column kind of a media view, or None.
+    #: Cells hold files.
     media = False
+    #: {column: kind} of the view ``table``.
+    kinds: Mapping[str, str] = {}
 
     def __init__(self, view: View, records: Records) -> None:
         self.view, self.name, self.n = view, view.name, len(records)
@@ -220,6 +222,7 @@ class TableCells(Cells):
     def __init__(self, view: View, records: Records, schema: Schema) -> None:
         super().__init__(view, records)
         self.columns = {}
+        self.kinds = {name: schema.column(name).kind for name in view.columns}
         for i, name in enumerate(view.columns):
             column = schema.column(name)
             if name in self.missing_columns:

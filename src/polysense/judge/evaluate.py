@@ -1,6 +1,7 @@
 """Judges answers: scores with intervals, baselines, and every subset of views against its specialists.
 
-Knows no estimator: it is given a function from a mask to probabilities. N records, V views, C classes, S scores.
+Knows no estimator: it is given a function from a mask to probabilities. N records, V views, C classes, S
+scores.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def evaluate(
     """What DESIGN section 6 promises of ``evaluate --json``, for one target.
 
     Args:
-        answer: mask (N, V) bool -> probabilities (N, C). Records whose mask is all False need not be computed:
-            what is answered for them is not read; the prior stands for it.
+        answer: mask (N, V) bool -> probabilities (N, C). Records whose mask is all False need not be
+            computed: what is answered for them is not read; the prior stands for it.
         present: (N, V) bool, what the records really have.
         targets: (N,) class numbers; -1 for a class unseen in training.
         views: names of the mask's columns.
@@ -46,7 +47,7 @@ def evaluate(
 
     Returns:
         A dict that is valid JSON: DESIGN's keys, and ``classes``, ``confusion``, ``mistakes``, ``warnings``,
-        ``grouped``, and with subsets ``subsets_mean``.
+        ``groups``, ``views``, and with subsets ``subsets_mean``.
     """
     present, targets = np.asarray(present, bool), np.asarray(targets, int)
     prior, n = np.asarray(prior, float), len(targets)
@@ -123,9 +124,17 @@ class _Subsets:
         at = np.flatnonzero(having)
         few = len(at) < FEW_TEST or (self.rivals is not None and self.rivals.counts[subset] < FEW)
         row: dict[str, Any] = {
-            "present": list(subset), "records": len(at), "too_few": bool(few), "scores": None, "best_single": None,
-            "specialist": None, "specialist_filled": None, "difference": None, "difference_filled": None,
-            "p": None, "p_holm": None,
+            "present": list(subset),
+            "records": len(at),
+            "too_few": bool(few),
+            "scores": None,
+            "best_single": None,
+            "specialist": None,
+            "specialist_filled": None,
+            "difference": None,
+            "difference_filled": None,
+            "p": None,
+            "p_holm": None,
             "training_records": self.rivals.counts[subset] if self.rivals is not None else None,
         }
         if not len(at):
@@ -195,12 +204,15 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-# ---------------------------------------------------------------------------------------------- for the terminal
+# --- for the terminal -----------------------------------------------------------------------------
 
 
 def as_text(evaluation: Mapping[str, Any]) -> str:
     """The evaluation as tables for a terminal of 100 columns."""
-    lines = [f"{evaluation['records']} records" + (f" in {evaluation['groups']} groups" if evaluation["groups"] else "")]
+    lines = [
+        f"{evaluation['records']} records"
+        + (f" in {evaluation['groups']} groups" if evaluation["groups"] else "")
+    ]
     lines += [f"warning: {warning}" for warning in evaluation["warnings"]]
     if evaluation["bad_cells"]:
         lines.append(f"{len(evaluation['bad_cells'])} bad cells, see the data report")
@@ -214,7 +226,10 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
     lines += [_score_line("this model", evaluation["scores"])]
     for name, scores in evaluation["baselines"].items():
         if scores is not None:
-            label = {"majority": "most frequent class", "concat_logistic": "plain concatenation (logistic)"}.get(name)
+            label = {
+                "majority": "most frequent class",
+                "concat_logistic": "plain concatenation (logistic)",
+            }.get(name)
             lines.append(_score_line(label or f"best single view: {scores['view']}", scores))
     if evaluation["subsets"]:
         lines += ["", *_subset_lines(evaluation)]
@@ -222,7 +237,7 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
 
 
 def worth_showing(scores: Mapping[str, Any]) -> list[str]:
-    """Names of measures; micro measures equal accuracy when every record has one class: they stay in the JSON."""
+    """Names of measures; micro ones equal accuracy when every record has one class: they stay in the JSON."""
     return [name for name in MEASURES if name in scores and not name.startswith("micro")]
 
 
@@ -250,15 +265,21 @@ def _score_line(label: str, scores: Mapping[str, Any]) -> str:
 def _subset_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """Accuracy of every subset beside its specialist; differences in points."""
     views = evaluation["views"]
-    width = max(len(" + ".join(row["present"])) if len(row["present"]) <= 2 else 22 for row in evaluation["subsets"])
+    width = max(
+        len(" + ".join(row["present"])) if len(row["present"]) <= 2 else 22 for row in evaluation["subsets"]
+    )
     width = max(width, 22)
     lines = ["accuracy by views present; differences in points, with 95 % intervals",
              f"{'views':<{width}} records  model  specialist  difference           filled  difference"]
     for row in evaluation["subsets"]:
-        lines.append(f"{subset_name(row['present'], views):<{width}} {row['records']:>7}  {_subset_numbers(row)}")
+        lines.append(
+            f"{subset_name(row['present'], views):<{width}} {row['records']:>7}  {_subset_numbers(row)}"
+        )
     mean = evaluation.get("subsets_mean")
     if mean and mean["difference"]:
-        lines.append(f"{'mean of ' + str(mean['counted']) + ' counted':<{width}} {'':>7}  {_subset_numbers(mean)}")
+        lines.append(
+            f"{'mean of ' + str(mean['counted']) + ' counted':<{width}} {'':>7}  {_subset_numbers(mean)}"
+        )
     if any(row["too_few"] for row in evaluation["subsets"]):
         lines.append(f"(few): under {FEW} training or {FEW_TEST} judged records, not counted")
     if any(is_worse(row) for row in evaluation["subsets"]):

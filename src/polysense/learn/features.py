@@ -35,12 +35,14 @@ def frozen(
     it. Cells that prove unreadable lose their presence and are entered in ``cells.faults``.
 
     Returns:
-        (N, W) float32 (CSR for sparse plain features), or (N, T, W) if ``pool`` is False.
+        (N, W) float32 (CSR for sparse plain features), or (N, T, W) if ``pool`` is False, with NaN
+        where a record has fewer positions.
     """
     rows = np.flatnonzero(cells.present)
     compute = _encode(part, pool) if isinstance(part, Encoder) else part.transform
-    if not part.cached:
-        return _direct(compute, cells, rows, advance)
+    alone = cells.n == 1 and cache.folder is None  # one record, as when serving: nothing to look up or to share
+    if not part.cached or alone:
+        return _direct(part, compute, cells, rows, advance)
     names = dict(zip(rows.tolist(), cells.digests(rows.tolist()), strict=True))
     fingerprint = part.fingerprint() + ("" if pool else "-positions")
     first = {name: row for row, name in reversed(names.items()) if name is not None}
@@ -68,7 +70,8 @@ def frozen(
     if some is None:
         return np.zeros((cells.n, 0), np.float32)
     length = max((len(value) for value in found.values()), default=0) if some.ndim == 2 else 0
-    out = np.zeros((cells.n, *((length, some.shape[1]) if some.ndim == 2 else some.shape)), np.float32)
+    shape = (length, some.shape[1]) if some.ndim == 2 else some.shape
+    out = np.full((cells.n, *shape), 0 if pool else np.nan, np.float32)
     for row, name in names.items():
         if cells.present[row]:
             value = found[name]
@@ -78,16 +81,25 @@ def frozen(
 
 def _encode(encoder: Encoder, pool: bool) -> Callable[[Sequence[Any]], np.ndarray]:
     def compute(values: Sequence[Any]) -> np.ndarray:
-        encoder.eval()
+        _still(encoder)
         with torch.inference_mode():
             tokens = encoder(to_tensors(encoder.prepare(values)))
-        return (tokens.pooled() if pool else tokens.clean()).float().cpu().numpy()
+        x = tokens.pooled() if pool else torch.where(tokens.mask[..., None], tokens.x, torch.nan)
+        return x.float().cpu().numpy()
 
     return compute
 
 
-def _direct(compute: Callable[[Sequence[Any]], Any], cells: Cells, rows: np.ndarray, advance: Advance) -> Any:
-    values = cells.values(rows.tolist())
+def _still(module: torch.nn.Module) -> None:
+    """Evaluation mode; walking through a whole module that is in it already costs a served record dear."""
+    if module.training:
+        module.eval()
+
+
+def _direct(
+    part: Encoder | Plain, compute: Callable[[Sequence[Any]], Any], cells: Cells, rows: np.ndarray, advance: Advance
+) -> Any:
+    values = cells.values(rows.tolist(), getattr(part, "pixels", None))
     good = [(row, value) for row, value in zip(rows.tolist(), values, strict=True) if value is not None]
     advance(len(rows))
     if not good:
@@ -123,7 +135,8 @@ class Prepared:
         size = 0
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK].tolist()
-            good = [(row, value) for row, value in zip(part, cells.values(part, getattr(encoder, "pixels", None)), strict=True) if value is not None]
+            values = cells.values(part, getattr(encoder, "pixels", None))
+            good = [(row, value) for row, value in zip(part, values, strict=True) if value is not None]
             kept += [row for row, _ in good]
             if good and size <= HELD_BYTES:
                 chunks.append(encoder.prepare([value for _, value in good]))
@@ -172,7 +185,7 @@ class Views:
     Attributes:
         names: V views, sorted.
         present_NV: bool.
-        frozen: {view: (N, W) or (N, T, W) float32}, conditioned.
+        frozen: {view: (N, W) or (N, T, W) float32}, conditioned; NaN where there is no position.
         prepared: {view: arrays for a trainable encoder}.
     """
 
@@ -199,7 +212,7 @@ def encode(
     network: Network, views: Views, rows: np.ndarray | None = None, batch: int = 256
 ) -> dict[str, Tokens]:
     """Tokens of all N records (or of ``rows``), so that many subsets can be answered from one encoding."""
-    network.eval()
+    _still(network)
     rows = np.arange(len(views.present_NV)) if rows is None else rows
     device = next(network.members.parameters()).device
     with torch.inference_mode():
@@ -220,7 +233,7 @@ def _stack(parts: Sequence[Tokens]) -> Tokens:
 
 def answer(network: Network, tokens: Mapping[str, Tokens], present_NV: np.ndarray, batch: int = 1024) -> np.ndarray:
     """(N, C): answers with the views that ``present_NV`` leaves."""
-    network.eval()
+    _still(network)
     answers = []
     with torch.inference_mode():
         for start in range(0, len(present_NV), batch):

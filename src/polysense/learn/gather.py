@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Joined(Cells):
     def __init__(self, parts: Sequence[Cells]) -> None:
         self.parts = list(parts)
         self.view, self.name, self.n = parts[0].view, parts[0].name, sum(part.n for part in parts)
-        self.media = parts[0].media
+        self.media, self.kinds = parts[0].media, parts[0].kinds
         self.present = np.concatenate([part.present for part in parts])
         self._starts = np.cumsum([0, *(part.n for part in parts)])
 
@@ -61,7 +62,7 @@ class Gathered:
     Attributes:
         names: V views, sorted.
         present_NV: bool, after unreadable cells have lost their presence.
-        outputs: {view: (N, W) or (N, T, W)} of frozen encoders, as they come.
+        outputs: {view: (N, W) or (N, T, W)} of frozen encoders, as they come; NaN where there is no position.
         prepared: {view: arrays} for trainable encoders.
         plain: {view: (N, P) array or CSR} what the rivals read.
     """
@@ -83,23 +84,52 @@ class Gathered:
         return Views(self.names, self.present_NV, ready, self.prepared)
 
 
-def sample(cells: Cells, rows: np.ndarray, seed: int) -> list[Any]:
+class Media(Sequence[Any]):
+    """Readable values of some rows, decoded when first looked at: most encoders of media learn nothing from them."""
+
+    def __init__(self, cells: Cells, rows: np.ndarray) -> None:
+        self.cells, self.rows = cells, rows
+
+    @cached_property
+    def _values(self) -> list[Any]:
+        return [value for value in self.cells.values(self.rows.tolist()) if value is not None]
+
+    def __bool__(self) -> bool:
+        return any(self.cells.values([row])[0] is not None for row in self.rows.tolist())
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._values[i]
+
+
+def sample(cells: Cells, rows: np.ndarray, seed: int) -> Sequence[Any]:
     """Values of the given rows for fitting: all of a table or text up to a limit, some of the media."""
     rows = rows[cells.present[rows]]
     most = TEXT_SAMPLE if cells.view.modality in ("text", "table") else MEDIA_SAMPLE
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    if cells.media:
+        return Media(cells, rows)
     return [value for value in cells.values(rows.tolist()) if value is not None]
 
 
 def fit_plain(encoders: Mapping[str, Encoder], cells: Mapping[str, Cells], rows: np.ndarray, seed: int) -> dict[str, Plain]:
-    """{view: fitted plain features} for the views whose rivals do not read a tower's output."""
+    """{view: fitted plain features} for the views whose rivals do not read the encoder's own output."""
     parts = {}
     for view, encoder in encoders.items():
-        if not encoder.tower:
+        if not encoder.read_by_rivals:
             parts[view] = modalities[cells[view].view.modality].plain()
+            tell_kinds(parts[view], cells[view])
             parts[view].fit(sample(cells[view], rows, seed))
     return parts
+
+
+def tell_kinds(part: Encoder | Plain, cells: Cells) -> None:
+    """Tell a part of the view ``table`` which of its columns are dates; values do not show it."""
+    if cells.view.modality == "table":
+        part.kinds = cells.kinds
 
 
 def gather(
@@ -140,7 +170,7 @@ def fit_conditions(encoders: Mapping[str, Encoder], gathered: Gathered, rows: np
             continue
         output = gathered.outputs[view][rows[gathered.present_NV[rows, i]]]
         if output.ndim == 3:
-            output = output[(output != 0).any(-1)]
+            output = output[~np.isnan(output[..., 0])]
         if not len(output):
             output = np.zeros((1, max(1, encoders[view].dim)), np.float32)
         conditions[view] = Condition(scale=getattr(encoders[view], "standardise", True)).fit(torch.as_tensor(output))

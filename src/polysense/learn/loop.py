@@ -44,6 +44,8 @@ class Training:
         input_dropout: share of the encoders' numbers dropped.
         auxiliary: weight of the losses of the views' own heads.
         distil: weight of the full pass teaching the masked pass.
+        regressions: share of the answer that the logistic regressions on the present views give, the
+            network giving the rest; None chooses it on the validation records.
         patience: epochs without a better validation loss before training stops, the best weights
             then being restored; 0 trains to the end.
 
@@ -52,10 +54,10 @@ class Training:
     """
 
     def __init__(
-        self, *, epochs: int = 40, batch: int = 64, rate: float = 3e-3, optimiser: str = "adamw",
+        self, *, epochs: int = 20, batch: int = 64, rate: float = 3e-3, optimiser: str = "adamw",
         schedule: str = "one-cycle", warmup: float = 0.2, decay: float = 0.3, clip: float = 1.0, members: int = 4,
-        dim: int = 96, drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.1, auxiliary: float = 0.3,
-        distil: float = 0.0, patience: int = 0,
+        dim: int = 96, drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.3, auxiliary: float = 0.3,
+        distil: float = 0.0, regressions: float | None = None, patience: int = 0,
     ) -> None:
         values = dict(locals())
         del values["self"]
@@ -70,6 +72,8 @@ class Training:
                 raise BadOption(f"train.{name}={value!r} must be a number from {low} to {high}")
             if name in ("epochs", "batch", "members", "dim", "patience") and value != int(value):
                 raise BadOption(f"train.{name}={value!r} must be a whole number")
+        if regressions is not None and not 0 <= regressions <= 1:
+            raise BadOption(f"train.regressions={regressions!r} must be a share from 0 to 1")
         if optimiser not in ("adamw", "sgd"):
             raise BadOption(f"train.optimiser='{optimiser}' must be 'adamw' or 'sgd'")
         if schedule not in ("one-cycle", "cosine", "constant"):

@@ -2,18 +2,18 @@
 
 N records, B records of a batch, V views, P width of a view, C classes, n training records of a regression.
 
-For each subset S of views there are two: the *specialist*, trained on the training records that have all of S,
-and the *filled* specialist, trained on all training records with zeros for absent parts and presence bits
+For each subset S of views there are two: the *specialist*, trained on the training records that have all of
+S, and the *filled* specialist, trained on all training records with zeros for absent parts and presence bits
 appended. The best single view and the plain concatenation are among them.
 
 Preparation, learned on the training records that have the view: each column is centred and divided by its
-deviation (columns that never vary are dropped), then the block is divided by the root of its width, so that every
-view starts with the same weight. A sparse block (TF-IDF) stays sparse: see ``Scale``.
+deviation (columns that never vary are dropped), then the block is divided by the root of its width, so that
+every view starts with the same weight. A sparse block (TF-IDF) stays sparse: see ``Scale``.
 
-Regression: multinomial, L2, intercept not penalised; for two classes one weight vector, as in scikit-learn, so
-C means the same. C is the one of {1, 10, 100, 1000} with the least log loss on the validation records that have
-all of S; where they are under 30, by 3-fold cross validation on the training records. A class that a subset's
-training records lack gets 1e-6 of its prior, so that log loss stays finite.
+Regression: multinomial, L2, intercept not penalised; for two classes one weight vector, as in scikit-learn,
+so C means the same. C is the one of {1, 10, 100, 1000} with the least log loss on the validation records that
+have all of S; where they are under 30, by 3-fold cross validation on the training records. A class that a
+subset's training records lack gets 1e-6 of its prior, so that log loss stays finite.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _FEW_VALID = 30  # validation records below which C is chosen by cross validatio
 _LEAK = 1e-6  # share of the prior mixed into every answer
 _INTERCEPT = 100.0  # squared size of the constant feature: penalty of the intercept next to none
 _ROUGH, _FINE = 1e-3, 1e-4  # tolerances: while C is chosen, and of the chosen one
-_KERNEL_LIMIT = 2500  # training records up to which the n x n Gram matrix is the cheaper way
+_CURVATURE_ROWS = 5000
+_KERNEL_LIMIT = 2000  # training records up to which the n x n Gram matrix is the cheaper way
 
 
 def subsets_of(views: Sequence[str]) -> list[Subset]:
@@ -58,9 +59,9 @@ def _is_sparse(block: Any) -> bool:
 class Scale:
     """Standardisation of a view's block, learned on training rows.
 
-    (x - mean) / deviation / root of width. A sparse block is not centred, so that it stays sparse: its columns are
-    divided by deviation and root of width only. (Measured on 950 short texts, against one number for the whole
-    block: Chinese +2.3 points of accuracy, English -1.9, both together +1.0.)
+    (x - mean) / deviation / root of width. A sparse block is not centred, so that it stays sparse: its
+    columns are divided by deviation and root of width only. (Measured on 950 short texts, against one number
+    for the whole block: Chinese +2.3 points of accuracy, English -1.9, both together +1.0.)
     """
 
     scale: np.ndarray  # (P,)
@@ -145,7 +146,8 @@ class Rivals:
         subsets: that have specialists.
         counts: {subset: training records that have all of it}.
         prior: (C,) shares of the classes in training.
-        ranking: views from best to worst, by accuracy on validation records (the prior where the view is absent).
+        ranking: views from best to worst, by accuracy on validation records (the prior where the view is
+            absent).
         best_single: the first of them.
         sampled: training records the rivals saw, where that is fewer than there were; else None.
     """
@@ -198,7 +200,7 @@ class Rivals:
             classes: C.
             seed: of the sample and the folds.
             progress: called with (regressions done, all of them).
-            limit: training records above which a sample, stratified by nothing, is drawn.
+            limit: training records above which a random sample is drawn.
         """
         self = cls(views, classes)
         present, targets = np.asarray(present, bool), np.asarray(targets, int)
@@ -214,14 +216,16 @@ class Rivals:
         if valid_targets is not None and len(valid_targets):
             valid_present, valid_targets = np.asarray(valid_present, bool), np.asarray(valid_targets, int)
             known = valid_targets >= 0
-            blocks = self._blocks({view: valid_features[view][known] for view in views}, valid_present[known], views)
+            blocks = self._blocks(
+                {view: valid_features[view][known] for view in views}, valid_present[known], views
+            )
             valid = _Records(blocks, valid_present[known], valid_targets[known], list(views))
         fit = _Fit(train, valid, self.prior, seed)
         jobs = [(subset, filled) for subset in self.subsets for filled in (False, True)]
         for done, (subset, filled) in enumerate(jobs):
             self.counts[subset] = int(train.having(subset).sum())
-            whole = filled and self.counts[subset] == len(targets)  # then bits say nothing: one rival, not two
-            fitted = self._fitted.get((subset, False)) if whole else fit(subset, filled)
+            alike = filled and self.counts[subset] == len(targets)  # presence bits say nothing
+            fitted = self._fitted.get((subset, False)) if alike else fit(subset, filled)
             if fitted is not None:
                 self._fitted[subset, filled] = fitted
             if progress:
@@ -231,7 +235,8 @@ class Rivals:
 
     def _blocks(self, features: Features, present: np.ndarray, views: Sequence[str]) -> dict[str, Any]:
         return {
-            view: self._scales[view].apply(features[view], present[:, self.views.index(view)]) for view in views
+            view: self._scales[view].apply(features[view], present[:, self.views.index(view)])
+            for view in views
         }
 
     def _rank(self, judged: _Records) -> list[str]:
@@ -247,8 +252,8 @@ class Rivals:
     ) -> np.ndarray:
         """Probabilities of a rival.
 
-        A record that lacks a view of the subset is answered by the filled rival; one that lacks all of them gets
-        the prior. So a single view's rival gives the prior where its view is absent.
+        A record that lacks a view of the subset is answered by the filled rival; one that lacks all of them
+        gets the prior. So a single view's rival gives the prior where its view is absent.
 
         Args:
             subset: views; the rival never reads others.
@@ -283,10 +288,19 @@ class Rivals:
         """Everything as a tree of JSON values and arrays."""
         entries: dict[int, dict[str, Any]] = {}  # one that serves as both rivals of its subset is kept once
         for (subset, filled), one in self._fitted.items():
-            entry = entries.setdefault(id(one), {
-                "subset": list(subset), "filled": [], "strength": one.strength, "records": one.records,
-                "classes": one.classes, "bias": one.bias, "weights": dict(one.weights), "bits": dict(one.bits),
-            })
+            entry = entries.setdefault(
+                id(one),
+                {
+                    "subset": list(subset),
+                    "filled": [],
+                    "strength": one.strength,
+                    "records": one.records,
+                    "classes": one.classes,
+                    "bias": one.bias,
+                    "weights": dict(one.weights),
+                    "bits": dict(one.bits),
+                },
+            )
             entry["filled"].append(filled)
         return {
             "views": list(self.views), "classes": self.classes, "ranking": list(self.ranking),
@@ -309,7 +323,11 @@ class Rivals:
         self._scales = {view: Scale(one["scale"], one.get("mean")) for view, one in state["scales"].items()}
         for one in state["fitted"]:
             fitted = Regression(
-                one["strength"], one["records"], np.asarray(one["classes"]), dict(one["weights"]), one["bias"],
+                one["strength"],
+                one["records"],
+                np.asarray(one["classes"]),
+                dict(one["weights"]),
+                one["bias"],
                 dict(one["bits"]),
             )
             for filled in one["filled"]:
@@ -372,7 +390,9 @@ class _Fit:
     def _loss(self, logits: np.ndarray, classes: np.ndarray, judges: np.ndarray) -> float:
         return _mean_log_loss(logits, classes, self.valid.targets[judges], self.prior)
 
-    def _cross_validated(self, problem: _Kernel | _Primal, labels: np.ndarray, classes: np.ndarray) -> list[float]:
+    def _cross_validated(
+        self, problem: _Kernel | _Primal, labels: np.ndarray, classes: np.ndarray
+    ) -> list[float]:
         fold = _folds(labels, 3, self.seed)
         losses = np.zeros(len(STRENGTHS))
         for k in range(3):
@@ -383,21 +403,28 @@ class _Fit:
             path = problem.path(inside, np.searchsorted(seen, labels[inside]), len(seen))
             for i, one in enumerate(path):
                 logits = problem.train_logits(one, inside, outside)
-                losses[i] += len(outside) * _mean_log_loss(logits, classes[seen], classes[labels[outside]], self.prior)
+                losses[i] += len(outside) * _mean_log_loss(
+                    logits, classes[seen], classes[labels[outside]], self.prior
+                )
         return list(losses)
 
-    def kernel(self, view: str) -> np.ndarray:
-        """(N, N) inner products of a view's rows."""
+    def kernel(self, view: str, rows: np.ndarray) -> np.ndarray:
+        """(n, n) inner products of a view's training rows; all of them are kept where they are few."""
+        block = self.train.blocks[view]
+        if block.shape[0] > _KERNEL_LIMIT:
+            return _dense(block[rows] @ block[rows].T)
         if view not in self._kernels:
-            block = self.train.blocks[view]
             self._kernels[view] = _dense(block @ block.T)
-        return self._kernels[view]
+        return self._kernels[view][np.ix_(rows, rows)]
 
-    def across(self, view: str) -> np.ndarray:
-        """(validation, N) inner products of a view's rows."""
+    def across(self, view: str, judges: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Inner products of a view's validation and training rows."""
+        valid, train = self.valid.blocks[view], self.train.blocks[view]
+        if max(valid.shape[0], train.shape[0]) > _KERNEL_LIMIT:
+            return _dense(valid[judges] @ train[rows].T)
         if view not in self._across:
-            self._across[view] = _dense(self.valid.blocks[view] @ self.train.blocks[view].T)
-        return self._across[view]
+            self._across[view] = _dense(valid @ train.T)
+        return self._across[view][np.ix_(judges, rows)]
 
 
 class _Kernel:
@@ -405,7 +432,7 @@ class _Kernel:
 
     def __init__(self, fit: _Fit, subset: Subset, filled: bool, rows: np.ndarray) -> None:
         self.fit, self.subset, self.filled, self.rows = fit, subset, filled, rows
-        self.gram = sum(fit.kernel(view)[np.ix_(rows, rows)] for view in subset) + _INTERCEPT
+        self.gram = sum(fit.kernel(view, rows) for view in subset) + _INTERCEPT
         self.bits = fit.train.present[rows].astype(np.float64)
         if filled:
             mine = self._mine(self.bits, fit.train.views)
@@ -428,7 +455,7 @@ class _Kernel:
 
     def valid_logits(self, dual: np.ndarray, judges: np.ndarray) -> np.ndarray:
         fit = self.fit
-        across = sum(fit.across(view)[np.ix_(judges, self.rows)] for view in self.subset) + _INTERCEPT
+        across = sum(fit.across(view, judges, self.rows) for view in self.subset) + _INTERCEPT
         if self.filled:
             here = self._mine(fit.valid.present[judges], fit.valid.views)
             across = across + here @ self._mine(self.bits, fit.train.views).T
@@ -444,24 +471,32 @@ class _Kernel:
 
 
 class _Primal:
-    """Regression on the columns themselves, for many records: L-BFGS over the views' blocks, unstacked."""
+    """Regression on the columns themselves, for many records: L-BFGS in coordinates of even curvature.
+
+    With L L' about the Hessian of one class (X'WX + 1/C of the dense columns, its diagonal of the sparse
+    ones; W holds each record's mean of p(1 - p), over at most ``_CURVATURE_ROWS`` records), u = L'w is nearly
+    round, and a few dozen steps do. The optimum is the same in any coordinates.
+    """
 
     def __init__(self, fit: _Fit, subset: Subset, filled: bool, rows: np.ndarray) -> None:
         self.fit, self.subset, self.filled, self.rows = fit, subset, filled, rows
+        self.thin = [view for view in subset if _is_sparse(fit.train.blocks[view])]
+        self.solid = [view for view in subset if view not in self.thin]
         self.blocks = self._gather(fit.train, rows)
         self.widths = [block.shape[1] for block in self.blocks]
 
     def _gather(self, records: _Records, rows: np.ndarray) -> list[Any]:
-        blocks = [records.blocks[view][rows] for view in self.subset]
+        """Dense columns, presence bits and a constant in one block, then a block for each sparse view."""
+        parts = [records.blocks[view][rows] for view in self.solid]
         if self.filled:
-            blocks.append(records.present[np.ix_(rows, [records.views.index(v) for v in self.subset])].astype(float))
-        return [*blocks, np.full((len(rows), 1), np.sqrt(_INTERCEPT))]
-
-    def _parts(self, weights: np.ndarray) -> list[np.ndarray]:
-        return np.split(weights, np.cumsum(self.widths)[:-1])
+            columns = [records.views.index(view) for view in self.subset]
+            parts.append(records.present[np.ix_(rows, columns)].astype(float))
+        parts.append(np.full((len(rows), 1), np.sqrt(_INTERCEPT)))
+        return [np.hstack(parts), *(records.blocks[view][rows] for view in self.thin)]
 
     def _logits(self, blocks: list[Any], weights: np.ndarray) -> np.ndarray:
-        return sum(block @ part for block, part in zip(blocks, self._parts(weights), strict=True))
+        parts = np.split(weights, np.cumsum(self.widths)[:-1])
+        return sum(block @ part for block, part in zip(blocks, parts, strict=True))
 
     def path(
         self, inside: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float] = STRENGTHS,
@@ -476,17 +511,20 @@ class _Primal:
         weights, found = np.zeros(shape) if start is None else start, []
         for strength in strengths:
             strength = _softmax_strength(strength, classes)
+            rounded = _Rounded(blocks, self._logits(blocks, weights), strength)
 
-            def objective(flat: np.ndarray, strength: float = strength) -> tuple[float, np.ndarray]:
-                weights = flat.reshape(shape)
+            def objective(flat: np.ndarray, strength=strength, rounded=rounded) -> tuple[float, np.ndarray]:
+                weights = rounded.weights(flat.reshape(shape))
                 loss, error = _loss_and_error(self._logits(blocks, weights), labels, truth)
                 gradient = np.concatenate([_dense(block.T @ error) for block in blocks]) + weights / strength
                 value = loss + (weights**2).sum() / (2 * strength)
-                return value / len(labels), gradient.ravel() / len(labels)
+                return value / len(labels), rounded.gradient(gradient).ravel() / len(labels)
 
-            result = minimize(objective, weights.ravel(), jac=True, method="L-BFGS-B",
-                              options={"maxiter": 500, "gtol": tolerance / 100, "ftol": tolerance**2 / 1e5})
-            weights = result.x.reshape(shape)
+            result = minimize(
+                objective, rounded.coordinates(weights).ravel(), jac=True, method="L-BFGS-B",
+                options={"maxiter": 500, "gtol": tolerance / 20, "ftol": tolerance**2 / 100},
+            )
+            weights = rounded.weights(result.x.reshape(shape))
             found.append(weights)
         return found
 
@@ -501,9 +539,45 @@ class _Primal:
         return self._logits(self._gather(self.fit.valid, judges), weights)
 
     def primal(self, weights: np.ndarray) -> tuple[dict, dict, np.ndarray]:
-        parts = self._parts(weights)
-        bits = dict(zip(self.subset, parts[-2], strict=True)) if self.filled else {}
-        return dict(zip(self.subset, parts, strict=False)), bits, np.sqrt(_INTERCEPT) * parts[-1][0]
+        names = [*self.solid, "", *self.thin]
+        widths = [self.fit.train.blocks[view].shape[1] if view else 0 for view in names]
+        widths[len(self.solid)] = self.widths[0] - sum(widths[: len(self.solid)])
+        parts = dict(zip(names, np.split(weights, np.cumsum(widths)[:-1]), strict=True))
+        rest = parts.pop("")
+        bits = dict(zip(self.subset, rest[:-1], strict=True)) if self.filled else {}
+        return parts, bits, np.sqrt(_INTERCEPT) * rest[-1]
+
+
+class _Rounded:
+    """Coordinates u = L'w in which the objective of one record is nearly round."""
+
+    def __init__(self, blocks: list[Any], logits: np.ndarray, strength: float) -> None:
+        n = len(logits)
+        some = slice(None, None, -(-n // _CURVATURE_ROWS))
+        p = _softmax(logits[some])
+        curve = np.maximum((p * (1 - p)).mean(1), 0.002) / len(p)
+        solid, *thin = (block[some] for block in blocks)
+        self.width = solid.shape[1]
+        hessian = (solid * curve[:, None]).T @ solid
+        hessian[np.diag_indices(self.width)] += 1 / (strength * n)
+        self.factor = np.linalg.cholesky(hessian)
+        diagonals = [np.asarray((b.multiply(b)).T @ curve).ravel() + 1 / (strength * n) for b in thin]
+        self.roots = np.sqrt(np.concatenate(diagonals) if thin else np.zeros(0))[:, None]
+
+    def coordinates(self, weights: np.ndarray) -> np.ndarray:
+        return np.concatenate([self.factor.T @ weights[: self.width], self.roots * weights[self.width :]])
+
+    def weights(self, coordinates: np.ndarray) -> np.ndarray:
+        return self._solved(coordinates, trans="T")
+
+    def gradient(self, gradient: np.ndarray) -> np.ndarray:
+        return self._solved(gradient, trans="N")
+
+    def _solved(self, x: np.ndarray, trans: str) -> np.ndarray:
+        from scipy.linalg import solve_triangular
+
+        solid = solve_triangular(self.factor, x[: self.width], lower=True, trans=trans, check_finite=False)
+        return np.concatenate([solid, x[self.width :] / self.roots])
 
 
 def _solve(
@@ -513,9 +587,9 @@ def _solve(
     """Multinomial logistic regression in dual coordinates, for rising C.
 
     Minimises sum of losses of f = K a, plus tr(a'K a) / 2C. Everything is said with the functional gradient
-    g = p - y + a/C (the gradient is K g) and with f, so one solve a step is the whole cost: L-BFGS whose initial
-    inverse Hessian is (K W K + K/C)^-1, where W holds each record's mean of p(1 - p) at the start; K r then comes
-    free from (W K + 1/C) r = q.
+    g = p - y + a/C (the gradient is K g) and with f, so one solve a step is the whole cost: L-BFGS whose
+    initial inverse Hessian is (K W K + K/C)^-1, where W holds each record's mean of p(1 - p) at the start;
+    K r then comes free from (W K + 1/C) r = q.
 
     Args:
         gram: (n, n) inner products K.
@@ -547,7 +621,7 @@ def _solve(
         steps: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
         for _ in range(rounds):
             q, used = g.copy(), []
-            for s, ks, y, rho in reversed(steps):
+            for _, ks, y, rho in reversed(steps):
                 used.append(rho * np.vdot(ks, q))
                 q -= used[-1] * y
             r = np.ascontiguousarray(root * cho_solve(factor, q / root, check_finite=False))

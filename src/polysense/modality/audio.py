@@ -153,6 +153,7 @@ class PlainAudio(Encoder):
 
     frozen = True
     cached = True
+    read_by_rivals = True
     dim = AudioPlain.width
 
     def __init__(self) -> None:

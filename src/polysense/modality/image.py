@@ -132,6 +132,7 @@ class PlainImage(Encoder):
 
     frozen = True
     cached = True
+    read_by_rivals = True
     pixels = ImagePlain.pixels
     dim = ImagePlain.width
 

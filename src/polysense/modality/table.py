@@ -193,15 +193,16 @@ class Table(Modality):
 
 @encoders("table.mlp")
 class Mlp(Encoder):
-    """Standardised and one-hot columns with quantile thresholds, through a small network.
+    """Standardised and one-hot columns with quantile thresholds, and layers on top where asked for.
 
     Beside the plain encoding each number x gives one 0-or-1 number [x > q] for every training
     quantile q: a linear layer on them is a step function, which splits a range as trees do
     (piecewise encoding after Gorishniy et al. 2022, arXiv:2203.05556, section 3.2, with hard steps).
 
     Args:
-        hidden: width D of the result.
-        depth: layers; 0 gives the encoding itself, with nothing to train.
+        hidden: width D of the layers.
+        depth: layers; 0 gives the encoding itself, with nothing to train: the network projects it like any
+            other frozen features, in each member anew.
         dropout: share of hidden numbers dropped in training.
         quantiles: thresholds of a number; 0 for none.
 
@@ -212,7 +213,7 @@ class Mlp(Encoder):
     kinds: Mapping[str, str] = {}
 
     def __init__(
-        self, *, hidden: int = 128, depth: int = 1, dropout: float = 0.1, quantiles: int = 16
+        self, *, hidden: int = 128, depth: int = 0, dropout: float = 0.1, quantiles: int = 16
     ) -> None:
         super().__init__()
         self.hidden, self.depth = whole("hidden", hidden), whole("depth", depth, 0)

@@ -431,6 +431,7 @@ class Pretrained(Encoder):
     frozen = True
     cached = True
     tower = True
+    read_by_rivals = True
     modality: ClassVar[str] = ""
     #: Set by the library before ``fit``: a hub id may be downloaded.
     download: bool = False

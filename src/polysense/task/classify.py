@@ -46,7 +46,7 @@ class Classify(Task):
     array([ 1, -1])
     """
 
-    def __init__(self, *, smoothing: float = 0.1, weights: str = "none") -> None:
+    def __init__(self, *, smoothing: float = 0.03, weights: str = "none") -> None:
         if not 0 <= smoothing < 1:
             raise BadOption(f"task.smoothing={smoothing} must be at least 0 and below 1")
         if weights not in ("none", "balanced"):
@@ -97,7 +97,7 @@ class Classify(Task):
         return self._weigh((1 - self.smoothing) * picked - self.smoothing * log.mean(1), targets)
 
     def teach(self, head: nn.Module, fused: Tokens, teacher: Tensor) -> Tensor:
-        return F.kl_div(head(fused).log_softmax(-1), teacher, reduction="none").sum(-1)
+        return (torch.special.xlogy(teacher, teacher) - teacher * head(fused).log_softmax(-1)).sum(-1)
 
     def watch(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Log loss and accuracy; a class unseen in training counts as wrong and is left out of the loss."""

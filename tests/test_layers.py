@@ -1,0 +1,120 @@
+"""Shared parts, by hand. B records, V views, T positions, D width, N rows, P numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polysense import demo
+from polysense.layers import Block, Condition, Slots, masked_softmax, stack_views
+from polysense.tokens import Tokens
+
+
+def test_masked_softmax_by_hand():
+    """Scores 0 and ln 3 are 1/4 and 3/4, whatever the masked third is."""
+    for third in (0.0, 1e30, float("nan"), float("inf"), float("-inf")):
+        weights = masked_softmax(torch.tensor([0.0, math.log(3), third]), torch.tensor([True, True, False]))
+        torch.testing.assert_close(weights, torch.tensor([0.25, 0.75, 0.0]))
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=4, max_size=4), st.lists(st.booleans(), min_size=4, max_size=4))
+def test_masked_softmax_is_convex(scores, mask):
+    weights = masked_softmax(torch.tensor(scores), torch.tensor(mask))
+    assert (weights >= 0).all() and (weights[~torch.tensor(mask)] == 0).all()
+    assert weights.sum().item() == pytest.approx(float(any(mask)), abs=1e-5)
+
+
+def test_masked_softmax_has_a_finite_gradient_where_nothing_is_allowed():
+    scores = torch.zeros(2, 3, requires_grad=True)
+    masked_softmax(scores, torch.tensor([[True, True, False], [False] * 3])).square().sum().backward()
+    assert torch.isfinite(scores.grad).all() and (scores.grad[1] == 0).all()
+
+
+def test_views_side_by_side():
+    parts = {
+        "b": Tokens.single(torch.tensor([[1.0], [2.0]]), torch.tensor([True, False])),
+        "a": Tokens(torch.tensor([[[2.0], [4.0]], [[6.0], [float("nan")]]]), torch.tensor([[True, True], [True, False]])),
+    }
+    x_BVD, present_BV = stack_views(parts, ["a", "b"])
+    assert x_BVD[..., 0].tolist() == [[3.0, 1.0], [6.0, 0.0]]
+    assert present_BV.tolist() == [[True, True], [True, False]]
+
+
+def test_an_empty_slot_holds_its_learned_vector():
+    slots = Slots(["b", "a"], 2)
+    assert slots.views == ["a", "b"]
+    parts = {"a": Tokens.single(torch.ones(1, 2)), "b": Tokens.single(torch.ones(1, 2), torch.tensor([False]))}
+    x_BVD, present_BV = slots(parts)
+    assert torch.equal(x_BVD[0, 0], torch.ones(2)) and torch.equal(x_BVD[0, 1], slots.empty_VD[1])
+    assert present_BV.tolist() == [[True, False]]
+    x_BVD.sum().backward()
+    assert slots.empty_VD.grad.tolist() == [[0.0, 0.0], [1.0, 1.0]]
+
+
+def test_a_block_equals_torchs_own_attention():
+    """Written out for vmap; the numbers are those of nn.MultiheadAttention with the same weights."""
+    torch.manual_seed(0)
+    block = Block(8, 2, 0.0).eval()
+    x_BTD, mask_BT = torch.randn(3, 5, 8), torch.arange(5) < torch.tensor([5, 3, 1])[:, None]
+    theirs = torch.nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    theirs.load_state_dict({
+        "in_proj_weight": block.query_key_value.weight, "in_proj_bias": block.query_key_value.bias,
+        "out_proj.weight": block.out.weight, "out_proj.bias": block.out.bias,
+    })
+    normed = block.norm_attention(x_BTD)
+    after = x_BTD + theirs(normed, normed, normed, key_padding_mask=~mask_BT, need_weights=False)[0]
+    after = after + block.feed(block.norm_feed(after))
+    torch.testing.assert_close(block(x_BTD, mask_BT), after, atol=1e-5, rtol=1e-5)
+
+
+def test_condition_by_hand():
+    """Column (1, 3): mean 2, deviation 1, so 5 becomes 3. A constant column stays zero whatever comes."""
+    condition = Condition().fit(torch.tensor([[1.0, 7.0], [3.0, 7.0]]))
+    assert condition.dim == 2
+    torch.testing.assert_close(condition(torch.tensor([[5.0, 7.0]])), torch.tensor([[3.0, 0.0]]))
+    assert condition(torch.tensor([[5.0, 9.0]]))[0, 1] == 0
+
+
+def test_condition_unscaled_leaves_numbers_alone():
+    x_NP = torch.randn(6, 3)
+    torch.testing.assert_close(Condition(scale=False).fit(x_NP)(x_NP), x_NP)
+
+
+def test_condition_keeps_the_main_axes_of_wide_features():
+    """Three columns that are one: the single useful axis holds all of their variance, 3 after standardising."""
+    one = torch.randn(50, 1)
+    x_NP = torch.cat([one, 2 * one, -one], 1)
+    condition = Condition(widest=2, axes=2).fit(x_NP)
+    assert condition.dim == 1
+    assert condition(x_NP).var(0, unbiased=False).item() == pytest.approx(3.0, rel=1e-4)
+    x_NP = torch.randn(200, 5)
+    z_NP = Condition(widest=4, axes=5).fit(x_NP)(x_NP)
+    covariance = torch.cov(z_NP.T)
+    off = covariance - torch.diag(covariance.diagonal())
+    assert off.abs().max() < 1e-3 and (covariance.diagonal().diff() <= 1e-4).all()
+
+
+def test_condition_with_fewer_rows_than_numbers_and_with_one():
+    wide = torch.randn(5, 40)
+    condition = Condition(widest=8, axes=16).fit(wide)
+    assert condition.dim <= 5 and torch.isfinite(condition(wide)).all()
+    one = Condition(widest=8, axes=16).fit(wide[:1])
+    assert torch.isfinite(one(wide)).all() and (one(wide) == 0).all()
+
+
+def test_condition_survives_saving():
+    x_NP = torch.randn(30, 12)
+    for widest in (8, 512):
+        first = Condition(widest=widest, axes=4).fit(x_NP)
+        second = Condition(widest=widest, axes=4).empty(12, first.dim)
+        second.load_state_dict(first.state_dict())
+        assert torch.equal(first(x_NP), second(x_NP)) and first.dim == second.dim
+
+
+def test_made_up_parts_are_what_these_tests_need():
+    parts = demo.parts(8)
+    assert not all(part.mask.all() for part in parts.values())

@@ -1,0 +1,297 @@
+"""The training loop. N records, V views, M members."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from polysense.errors import BadOption, LossNotFinite
+from polysense.layers import Condition
+from polysense.learn.features import Views, answer, encode
+from polysense.learn.loop import Training, _optimiser, _schedule, clip, train
+from polysense.contracts import Encoder
+from polysense.network import Encoders, Network
+from polysense.registry import fusions, tasks
+
+N = 24
+WORDS = ["x", "y", "z"] * (N // 3)
+
+
+class Frozen(Encoder):
+    frozen, dim = True, 4
+
+
+def views(seed: int = 0) -> Views:
+    """Two views of four numbers; the class shows in both, each is absent in some records."""
+    rng = np.random.default_rng(seed)
+    shown = np.eye(3, 4)[np.arange(N) % 3]
+    present = np.ones((N, 2), bool)
+    present[::5, 0] = present[::7, 1] = False
+    features = {view: (shown + 0.3 * rng.normal(size=(N, 4))).astype(np.float32) for view in "ab"}
+    return Views(["a", "b"], present, features)
+
+
+def network(options: Training, seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    task = tasks.make("classify")
+    task.fit(WORDS)
+    conditions = {view: Condition().fit(torch.randn(5, 4)) for view in "ab"}
+    return Network(
+        Encoders({view: Frozen() for view in "ab"}, conditions), lambda v, d: fusions.make("concat", v, d), task,
+        **options.network(),
+    )
+
+
+def small(**options) -> Training:
+    return Training(**{"epochs": 3, "batch": 8, "members": 2, "dim": 8, "rate": 1e-2} | options)
+
+
+ROWS, VALID = np.arange(0, 18), np.arange(18, N)
+TARGETS = {"label": np.arange(N) % 3}
+
+
+def run(options: Training | None = None, seed: int = 0, data: Views | None = None, rows=ROWS, **more):
+    options = options or small()
+    made = network(options)
+    history = train(made, data or views(), TARGETS, rows, VALID, options=options, seed=seed, **more)
+    return made, history
+
+
+def weights(made: Network) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in made.parameters()])
+
+
+# learning -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_it_learns(optimiser, schedule):
+    """The class stands in the features: twelve passes get nearly all training records right."""
+    rate = 0.05 if optimiser == "sgd" else 1e-2
+    options = small(epochs=12, optimiser=optimiser, schedule=schedule, rate=rate, dim=16, decay=0.0)
+    made, history = run(options)
+    data = views()
+    said = answer(made, encode(made, data), data.present_NV).argmax(1)
+    assert (said == TARGETS["label"]).mean() > 0.85
+    assert history.epochs[-1]["loss"] < history.epochs[0]["loss"]
+    assert [epoch["epoch"] for epoch in history.epochs] == list(range(1, 13))
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    first, again, other = run()[0], run()[0], run(seed=1)[0]
+    assert torch.equal(weights(first), weights(again))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_training_leaves_the_callers_random_state_alone():
+    before = torch.random.get_rng_state()
+    made = network(small())
+    torch.random.set_rng_state(before)
+    train(made, views(), TARGETS, ROWS, VALID, options=small())
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_network_is_left_in_evaluation_mode():
+    made, _ = run()
+    assert not made.training and not made.members.skeleton.training
+
+
+def test_absent_slots_are_never_read_in_training():
+    """1e4 in every absent slot: the same weights to the bit."""
+    clean, spoilt = views(), views()
+    for i, view in enumerate("ab"):
+        spoilt.frozen[view][~spoilt.present_NV[:, i]] = 1e4
+    assert torch.equal(weights(run(data=clean)[0]), weights(run(data=spoilt)[0]))
+
+
+def test_rows_outside_the_training_set_are_never_read():
+    spoilt = views()
+    for view in "ab":
+        spoilt.frozen[view][18:] = np.nan
+    assert torch.equal(weights(run()[0]), weights(run(data=spoilt)[0]))
+
+
+def test_a_last_batch_of_one_record_and_one_record_alone():
+    assert torch.isfinite(weights(run(rows=np.arange(9))[0])).all()
+    assert torch.isfinite(weights(run(rows=np.arange(1))[0])).all()
+
+
+def test_every_record_is_seen_once_a_pass():
+    seen: list[int] = []
+
+    class Watched(Views):
+        def batch(self, rows, device="cpu"):
+            seen.extend(rows.tolist())
+            return super().batch(rows, device)
+
+    data = views()
+    run(small(epochs=2), data=Watched(data.names, data.present_NV, data.frozen))
+    assert sorted(seen[:18]) == sorted(seen[18:]) == list(range(18))
+    assert seen[:18] != seen[18:], "the order is drawn anew for each pass"
+
+
+def test_validation_figures_and_the_log():
+    said: list[dict] = []
+    _, history = run(log=said.append, measure=lambda answers, rows: {"loss": 1.0, "size": len(rows)})
+    assert said == history.epochs
+    assert all(epoch["valid_loss"] == 1.0 and epoch["valid_size"] == 6 for epoch in said)
+
+
+# early stopping -----------------------------------------------------------------------------------
+
+
+def test_patience_restores_the_best():
+    """Validation losses 3, 1, 2, 2, ...: after two epochs without a better one it stops, with the weights of the second."""
+    script = iter([3.0, 1.0, 2.0, 2.0, 0.0, 0.0])
+    kept: list[torch.Tensor] = []
+    options = small(epochs=6, patience=2)
+    made = network(options)
+    history = train(
+        made, views(), TARGETS, ROWS, VALID, options=options, log=lambda epoch: kept.append(weights(made).clone()),
+        measure=lambda answers, rows: {"loss": next(script)},
+    )
+    assert len(history.epochs) == 4
+    assert torch.equal(weights(made), kept[1]) and not torch.equal(weights(made), kept[3])
+
+
+def test_without_patience_it_trains_to_the_end():
+    script = iter([3.0, 1.0, 2.0, 2.0])
+    _, history = run(small(epochs=4), measure=lambda answers, rows: {"loss": next(script)})
+    assert len(history.epochs) == 4
+
+
+def test_patience_restores_the_best_also_at_the_end():
+    script = iter([3.0, 1.0, 2.0])
+    kept: list[torch.Tensor] = []
+    options = small(epochs=3, patience=5)
+    made = network(options)
+    train(
+        made, views(), TARGETS, ROWS, VALID, options=options, log=lambda epoch: kept.append(weights(made).clone()),
+        measure=lambda answers, rows: {"loss": next(script)},
+    )
+    assert torch.equal(weights(made), kept[1])
+
+
+# losses that are not finite -----------------------------------------------------------------------
+
+
+def test_a_record_that_poisons_the_loss_is_named_and_stops_training():
+    """Record 7 holds NaN: its batch is skipped in each pass, and the third time training stops."""
+    data = views()
+    data.frozen["a"][7] = np.nan
+    with pytest.raises(LossNotFinite, match=r"not finite in 3 batches, last for record 7; look at these records, or lower train.rate"):
+        run(small(epochs=3), data=data, names=lambda row: f"record {row}")
+
+
+def test_a_batch_is_skipped_and_the_rest_still_learns():
+    data = views()
+    data.frozen["a"][7] = np.nan
+    made, history = run(small(epochs=2), data=data, names=lambda row: f"record {row}")
+    assert history.skipped == ["record 7", "record 7"]
+    assert torch.isfinite(weights(made)).all() and all(math.isfinite(epoch["loss"]) for epoch in history.epochs)
+
+
+def test_a_rate_that_diverges_is_one_sentence():
+    with pytest.raises(LossNotFinite, match="lower train.rate"):
+        run(small(epochs=60, optimiser="sgd", schedule="constant", rate=1e3, clip=0, warmup=0.0, decay=100.0))
+
+
+# schedules, clipping, decay: by hand -----------------------------------------------------------------
+
+
+def factors(steps: int, **options) -> list[float]:
+    """The rate of each step as a share of the highest, and after the last."""
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = _schedule(optimiser, Training(**options), steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(schedule.get_last_lr()[0])
+        optimiser.step()
+        schedule.step()
+    return [*rates, schedule.get_last_lr()[0]]
+
+
+def test_one_cycle_by_hand():
+    """20 steps, a fifth of them rising: 0.04 at first, at step 1 of 4 0.04 + 0.96 (1 - cos(pi / 4)) / 2 = 0.180589,
+    half way 0.52, the peak at step 4, the middle of the fall (1 + cos(pi / 2)) / 2 = 0.5, and zero at the end."""
+    rates = factors(20, schedule="one-cycle", warmup=0.2)
+    assert rates[0] == pytest.approx(0.04) and rates[1] == pytest.approx(0.180589, abs=1e-5)
+    assert rates[2] == pytest.approx(0.52) and rates[4] == pytest.approx(1.0)
+    assert rates[12] == pytest.approx(0.5) and rates[20] == pytest.approx(1e-5)
+    assert max(rates) == rates[4]
+
+
+def test_cosine_by_hand():
+    """A straight warm-up: 0.04, then 0.04 + 0.96 / 4 = 0.28; afterwards as above."""
+    rates = factors(20, schedule="cosine", warmup=0.2)
+    assert rates[:5] == pytest.approx([0.04, 0.28, 0.52, 0.76, 1.0])
+    assert rates[12] == pytest.approx(0.5) and rates[20] == pytest.approx(1e-5)
+
+
+def test_constant_and_without_warmup():
+    assert factors(4, schedule="constant", warmup=0.0) == [1.0] * 5
+    assert factors(4, schedule="constant", warmup=0.5) == pytest.approx([0.04, 0.52, 1.0, 1.0, 1.0])
+    assert factors(4, schedule="cosine", warmup=0.0)[0] == 1.0
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_rates_stay_between_zero_and_the_highest(schedule, warmup, steps):
+    assert all(0 < rate <= 1 for rate in factors(steps, schedule=schedule, warmup=warmup))
+
+
+def test_each_member_is_clipped_to_its_own_norm():
+    """Gradients of ones times 10 and 0.001: the first member comes to norm 1, the second stays."""
+    made = network(small())
+    for parameter in made.members.parameters():
+        parameter.grad = torch.ones_like(parameter)
+        parameter.grad[0], parameter.grad[1] = 10.0, 0.001
+    clip(made, 1.0)
+    norms = torch.stack([p.grad.flatten(1).square().sum(1) for p in made.members.parameters()]).sum(0).sqrt()
+    count = sum(p[0].numel() for p in made.members.parameters())
+    assert norms.tolist() == pytest.approx([1.0, 0.001 * count**0.5], rel=1e-4)
+
+
+def test_clipping_can_be_turned_off():
+    made = network(small())
+    for parameter in made.members.parameters():
+        parameter.grad = torch.full_like(parameter, 10.0)
+    clip(made, 0)
+    assert all((p.grad == 10).all() for p in made.members.parameters())
+
+
+def test_decay_falls_on_matrices_only():
+    made = network(small())
+    named = {id(parameter): name for name, parameter in made.members.named_parameters()}
+    decayed, rest = _optimiser(made, small(decay=0.5)).param_groups
+    assert decayed["weight_decay"] == 0.5 and rest["weight_decay"] == 0
+    assert all(named[id(p)].endswith("weight") and p.dim() == 3 for p in decayed["params"])
+    names = {named[id(p)] for p in rest["params"]}
+    assert any("empty" in name for name in names) and any("bias" in name for name in names)
+    assert len(decayed["params"]) + len(rest["params"]) == len(named)
+
+
+# options ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("epochs", 0, "train.epochs=0 must be a number from 1"),
+    ("epochs", 2.5, "train.epochs=2.5 must be a whole number"),
+    ("epochs", "many", "train.epochs='many' must be a number"),
+    ("batch", True, "train.batch=True must be a number"),
+    ("rate", float("nan"), "train.rate=nan must be a number"),
+    ("rate", -1.0, "train.rate=-1.0 must be"),
+    ("warmup", 1.5, "train.warmup=1.5 must be a number from 0 to 1"),
+    ("dropout", 1.0, "train.dropout=1.0 must be"),
+    ("members", 0, "train.members=0 must be"),
+    ("optimiser", "adam", "train.optimiser='adam' must be 'adamw' or 'sgd'"),
+    ("schedule", "step", "train.schedule='step' must be 'one-cycle', 'cosine' or 'constant'"),
+])
+def test_a_wrong_value_is_named(name, value, message):
+    with pytest.raises(BadOption, match=message):
+        Training(**{name: value})
