@@ -435,10 +435,8 @@ class Model(ClassifierMixin, BaseEstimator):
         records = as_records(records)
         recipe = {
             "target": self.target, "task": self.task, "fusion": self.fusion,
-            "encoders": {
-                view: " ".join([encoder.name, *([str(encoder.options()["tower"])] if encoder.tower else [])])
-                for view, encoder in self.network_.encoders.encoders.items()
-            },
+            "encoders": {view: _full_name(encoder) for view, encoder in self.network_.encoders.encoders.items()},
+            "regressions' share of the answer": self.regressions_,
         }
         return html(
             evaluation, title=title or f"{self.target or 'target'} of {records.source}", history=self.history_,
@@ -562,7 +560,7 @@ class Model(ClassifierMixin, BaseEstimator):
             "kind": "model", "made": self.made_,
             "recipe": {
                 "target": self.target, "task": self.task, "columns": dict(self.columns or {}), "fusion": self.fusion,
-                "encoders": {view: part["name"] for view, part in encoders.items()}, "options": dict(self.options or {}),
+                "encoders": {view: _full_name(encoder) for view, encoder in network.encoders.encoders.items()}, "options": dict(self.options or {}),
                 "group": self.group, "seed": self.seed, "split": self.split, "on_bad": self.on_bad,
                 "max_bad": self.max_bad,
             },
@@ -830,6 +828,11 @@ def _options_of(task: Any) -> dict[str, Any]:
 
 def _quoted(names: Sequence[str]) -> str:
     return ("column " if len(names) == 1 else "columns ") + ", ".join(f"'{name}'" for name in names)
+
+
+def _full_name(encoder: Encoder) -> str:
+    """Name, and the tower behind a colon: what ``encoders`` takes."""
+    return f"{encoder.name}:{encoder.options()['tower']}" if encoder.tower else encoder.name
 
 
 def _split_name(given: Any) -> tuple[str, dict[str, Any]]:

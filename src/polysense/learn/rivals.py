@@ -164,6 +164,7 @@ class Rivals:
 
     @property
     def best_single(self) -> str:
+        """The best single view of all, as validation ranked them."""
         return self.ranking[0]
 
     def best_of(self, subset: Sequence[str]) -> str:

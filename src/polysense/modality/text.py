@@ -110,6 +110,7 @@ class TextPlain(Plain):
 
     @property
     def width(self) -> int:
+        """P."""
         return sum(len(half.place) for half in self._halves)
 
     def rows(self, values: Sequence[str]) -> Iterable[tuple[np.ndarray, np.ndarray]]:

@@ -66,6 +66,7 @@ class Tower:
 
     @property
     def packaged(self) -> bool:
+        """A pip package carries it; otherwise the hub does."""
         return "/" not in self.source
 
     @property
@@ -340,6 +341,7 @@ class Opened:
         return self
 
     def to(self, device: torch.device) -> Opened:
+        """Move the network where its input is."""
         if device != self.device:  # walking through all parameters costs a tenth of a small tower's forward
             self.module.to(device)
             self.device = device
