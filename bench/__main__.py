@@ -31,7 +31,7 @@ RUNS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python bench", description=__doc__.split("\n")[0])
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}; without any: cost, latency, subsets")
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}; cost, latency, subsets if none")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the demo's tables, made if absent")
     given = parser.parse_args()
     unknown = [step for step in given.steps if step not in STEPS]

@@ -46,8 +46,9 @@ def tables(folder: Path) -> Tables:
         from polysense.demo import prepare
 
         say(prepare(folder, progress=say).note)
-    made_up = (folder / "media" / "SOURCES.txt").is_file() and "Made up" in (folder / "media" / "SOURCES.txt").read_text()
-    return Tables(*(folder / f"{part}.csv" for part in Tables._fields[:3]), "made-up records" if made_up else "stamps")
+    about = folder / "media" / "SOURCES.txt"
+    source = "made-up records" if about.is_file() and "Made up" in about.read_text() else "stamps"
+    return Tables(folder / "train.csv", folder / "valid.csv", folder / "test.csv", source)
 
 
 # --- processes -----------------------------------------------------------------------------------
@@ -79,7 +80,8 @@ def spend(command: Sequence[Any], **environment: Any) -> Spent:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             said.seek(0)
-            raise RuntimeError(f"{' '.join(map(str, command))} ended with {process.returncode}: {said.read()[-2000:].decode()}")
+            words = " ".join(map(str, command))
+            raise RuntimeError(f"{words} ended with {process.returncode}: {said.read()[-2000:].decode()}")
     return Spent(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
 
 
@@ -135,15 +137,15 @@ def machine() -> dict[str, Any]:
     """Where and with what the figures were measured."""
     names = ("polysense", "torch", "transformers", "numpy", "scikit-learn")
     return {
-        "cpu": _cpu(), "cores": os.cpu_count(), "threads used": 1, "load of the last minute": round(os.getloadavg()[0], 1),
-        "yardstick ms": yardstick(),
+        "cpu": _cpu(), "cores": os.cpu_count(), "threads used": 1,
+        "load of the last minute": round(os.getloadavg()[0], 1), "yardstick ms": yardstick(),
         "system": platform.platform(), "python": platform.python_version(),
         **{name: metadata.version(name) for name in names},
     }
 
 
 def yardstick(runs: int = 20) -> float:
-    """CPU milliseconds of one product of two 512 x 512 matrices: neighbours on shared cores make CPU seconds longer."""
+    """CPU milliseconds of a product of two 512 x 512 matrices: busy neighbours make CPU seconds longer."""
     import numpy as np
 
     matrix = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
@@ -158,4 +160,5 @@ def _cpu() -> str:
         about = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in about.splitlines() if line.startswith("model name")), platform.machine())
+    names = (line.split(":", 1)[1].strip() for line in about.splitlines() if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -61,8 +61,8 @@ def _answers(files: Tables, towers_only: bool, count: int) -> dict[str, Any]:
         model = polysense.load(Path(folder) / "model")
     model.cache = False
     whole = [
-        record.take([i]) for record in map(read_table, (files.test, files.valid, files.train)) for i in range(len(record))
-        if all(record.cell(column, i) is not None for column in _columns(model))
+        table.take([i]) for table in map(read_table, (files.test, files.valid, files.train))
+        for i in range(len(table)) if all(table.cell(column, i) is not None for column in _columns(model))
     ]
     few = whole[: count + 5]
     for record in few[:5]:
@@ -72,8 +72,9 @@ def _answers(files: Tables, towers_only: bool, count: int) -> dict[str, Any]:
         with _overheard(model) as calls:  # this answer is not timed
             model.predict_proba(record)
         # first one, then the other: neither always finds the processor's caches warm
-        pair = [("answer", lambda record=record: model.predict_proba(record)), ("towers", lambda calls=calls: [call() for call in calls])]
-        rows.append({name: _clock(act) for name, act in (pair if len(rows) % 2 else pair[::-1])})
+        acts = {"answer": lambda record=record: model.predict_proba(record),
+                "towers": lambda calls=calls: [call() for call in calls]}
+        rows.append({name: _clock(acts[name]) for name in (list(acts) if len(rows) % 2 else reversed(acts))})
     cpu = {name: [1000 * row[name][0] for row in rows] for name in ("answer", "towers")}
     ratios = [answer / towers for answer, towers in zip(cpu["answer"], cpu["towers"], strict=True)]
     quartiles = statistics.quantiles(ratios, n=4)
@@ -86,7 +87,7 @@ def _answers(files: Tables, towers_only: bool, count: int) -> dict[str, Any]:
 
 
 def _model(files: Tables, towers_only: bool) -> Any:
-    """A model of all views, or of those with a tower and the table; one epoch, for the cost is that of a whole fit's."""
+    """A model of all views, or of those with a tower and the table; one epoch, for an answer costs the same."""
     import polysense
 
     def fitted(ignored: Sequence[str]) -> Any:

@@ -178,7 +178,9 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 BARS = {"specialist": (2.0, 5.0), "filled": (0.0, 3.0), "specialist without sound": (1.0, 2.0)}
 
 
-def verdicts(rows: Sequence[Mapping[str, Any]], means: Mapping[str, Mapping[str, Any]], worse: Sequence[str]) -> list[Line]:
+def verdicts(
+    rows: Sequence[Mapping[str, Any]], means: Mapping[str, Mapping[str, Any]], worse: Sequence[str]
+) -> list[Line]:
     """The issue's bars.
 
     Args:

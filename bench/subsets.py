@@ -37,8 +37,8 @@ def run(data: Path = DATA, seeds: Sequence[int] = (0, 1, 2), settings: Sequence[
     write("subsets", {
         "source": files.source, "seeds": list(seeds), "settings": list(settings), "subsets": rows, "means": means,
         "worse": worse, "fits": [
-            {key: fit[key] for key in ("seed", "cpu_seconds")} | {key: fit["json"][key] for key in ("scores", "subsets_mean")}
-            for fit in fits
+            {"seed": fit["seed"], "cpu_seconds": fit["cpu_seconds"], "scores": fit["json"]["scores"],
+             "subsets_mean": fit["json"]["subsets_mean"]} for fit in fits
         ],
     })
     return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from polysense.learn.blend import GRID, UNTOLD, choose, regressions
+from polysense.learn.blend import GRID, KINDS, Share, choose, regressions
 from polysense.learn.rivals import Rivals
 
 
@@ -24,16 +24,17 @@ def trained():
     return rivals, valid, present[half[1]], labels[half[1]]
 
 
-def test_each_record_is_answered_by_the_regressions_of_its_own_views(trained):
+@pytest.mark.parametrize(("kind", "asked"), KINDS.items())
+def test_each_record_is_answered_by_the_regressions_of_its_own_views(trained, kind, asked):
     rivals, features, present, _ = trained
-    answers = regressions(rivals, features, present)
+    answers = regressions(rivals, features, present, kind)
     for i, pattern in enumerate(present):
         subset = tuple(view for view, here in zip("ab", pattern, strict=True) if here)
         if not subset:
             wanted = rivals.prior
         else:
             one = {view: block[i : i + 1] for view, block in features.items()}
-            wanted = sum(rivals.answer(subset, one, present[i : i + 1], filled=f)[0] for f in (False, True)) / 2
+            wanted = sum(rivals.answer(subset, one, present[i : i + 1], filled=f)[0] for f in asked) / len(asked)
         np.testing.assert_allclose(answers[i], wanted, atol=1e-6)
 
 
@@ -46,14 +47,14 @@ def test_what_stands_in_an_absent_slot_is_not_read(trained):
 def test_a_perfect_network_gets_all_the_weight_and_a_useless_one_the_least(trained):
     rivals, features, present, labels = trained
     perfect = np.eye(3)[labels] * 0.999 + 0.0005
-    assert choose(lambda mask: perfect, rivals, features, present, labels) == 0
+    assert choose(lambda mask: perfect, rivals, features, present, labels).weight == 0
     useless = np.roll(perfect, 1, axis=1)
-    assert choose(lambda mask: useless, rivals, features, present, labels) == GRID[-1]
+    assert choose(lambda mask: useless, rivals, features, present, labels).weight == GRID[-1]
 
 
 def test_without_a_known_label_the_share_is_the_untold_one(trained):
     rivals, features, present, labels = trained
-    assert choose(lambda mask: 1 / 0, rivals, features, present, np.full_like(labels, -1)) == UNTOLD
+    assert choose(lambda mask: 1 / 0, rivals, features, present, np.full_like(labels, -1)) == Share()
 
 
 def test_model_mixes_by_the_share():

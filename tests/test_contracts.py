@@ -85,7 +85,7 @@ def test_a_captioner_learns():
     """Pictures show the true weather in 8 of 10 records; new ones get the right three words far above a third."""
     torch.manual_seed(0)
     task, cnn = Caption(), encoders.make("image.cnn", widths=[8, 16], pixels=16, augment=False)
-    cells, labels = made_up(150)
+    cells, labels = made_up(90)
     cnn.fit(cells["picture"].values(range(8)))
     task.fit([SPOKEN[label] for label in labels])
     network = Network(
@@ -97,7 +97,7 @@ def test_a_captioner_learns():
     def batch(part, count):
         return {"picture": {**to_tensors(cnn.prepare(part["picture"].values())), "present": torch.ones(count) > 0}}
 
-    ready, targets = batch(cells, 150), to_tensors(task.encode([SPOKEN[label] for label in labels]))
+    ready, targets = batch(cells, 90), to_tensors(task.encode([SPOKEN[label] for label in labels]))
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(40):
         optimiser.zero_grad()

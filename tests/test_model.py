@@ -510,6 +510,12 @@ def test_texts_that_look_like_something_else_stay_texts():
     ({"max_bad": 20}, BadOption, "max_bad=20 must be a share"),
     ({"fusion": "transformer", "options": {"fusion.heads": 3}}, BadOption, "fusion.heads=3 must divide the width 8"),
     ({"group": "speaker"}, BadColumn, "has no column 'speaker'"),
+    ({"columns": "wind"}, BadOption, "columns='wind' must be pairs of a name and a value"),
+    ({"seed": 1.5}, BadOption, "seed=1.5 must be a whole number"),
+    ({"seed": True}, BadOption, "seed=True must be a whole number"),
+    ({"fusion": 3}, BadOption, "fusion=3 must be a name"),
+    ({"max_bad": "some"}, BadOption, "max_bad='some' must be a share"),
+    ({"target": ["label"]}, BadOption, r"target=\['label'\] must be the name of a column"),
 ])
 def test_a_misspelt_setting_is_one_sentence_with_the_cure(settings, kind, message):
     with pytest.raises(kind, match=message) as caught:

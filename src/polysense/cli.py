@@ -204,7 +204,7 @@ def main() -> None:
     from .errors import PolysenseError
 
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], prog_name="polysense", standalone_mode=False)
     except PolysenseError as error:
         sys.exit(_fail(str(error), error.exit_code))
     except (KeyboardInterrupt, typer.Abort):
@@ -216,13 +216,18 @@ def main() -> None:
         if not hasattr(error, "format_message"):
             raise
         sys.exit(_usage(error))
+    if code == 130:  # typer's own word for an interruption
+        _fail("interrupted", code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _usage(error: Any) -> int:
     """A mistake on the command line, which typer raises under click's names, as one line."""
-    context = getattr(error, "ctx", None)
-    return _fail(error.format_message() + (f" (see: {context.command_path} --help)" if context else ""), 2)
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    typed = next((word for word in sys.argv if parameter and word.split("=")[0] in parameter.opts), "")
+    value = typed.partition("=")[2] or " ".join(sys.argv[sys.argv.index(typed) + 1 :][:1]) if typed else ""
+    said = error.format_message() + (f", which is {value!r}" if value else "")
+    return _fail(said + (f" (see: {context.command_path} --help)" if context else ""), 2)
 
 
 def _fail(message: str, code: int) -> int:
@@ -279,6 +284,9 @@ def _recipe(path: Path) -> dict[str, Any]:
     for key in recipe:
         if key not in known:
             raise BadOption(f"the recipe {path} has '{key}', which is no setting; {suggest(str(key), known)}")
+    for key in ("columns", "encoders", "options"):
+        if not isinstance(recipe.get(key) or {}, dict):
+            raise BadOption(f"the recipe {path} has {key}: {recipe[key]!r}; it must hold pairs such as NAME: VALUE")
     return recipe
 
 

@@ -46,6 +46,13 @@ VALID_SHARE = 0.2
 FEW_TO_CACHE = 32
 #: Sections of ``options`` that are not views.
 SECTIONS = ("fusion", "train", "task")
+#: Setting -> what it may be, and how a message says so.
+TYPES = {
+    **dict.fromkeys(("target", "group", "split"), (str, "the name of a column")),
+    **dict.fromkeys(("task", "fusion", "on_bad"), (str, "a name")),
+    **dict.fromkeys(("columns", "encoders", "options"), (Mapping, "pairs of a name and a value")),
+    "seed": ((int, np.integer), "a whole number"), "max_bad": ((int, float), "a share from 0 to 1"),
+}
 
 
 class Model(ClassifierMixin, BaseEstimator):
@@ -171,7 +178,8 @@ class Model(ClassifierMixin, BaseEstimator):
 
         self._accept(network.cpu(), task, schema, plains)
         self.regressions_ = self._share(plan, found, encode(network, views), labels["label"], valid_rows)
-        talk.say(f"answers: {1 - self.regressions_:.0%} network, {self.regressions_:.0%} regressions on the same views")
+        weight = self.regressions_.weight
+        talk.say(f"answers: {1 - weight:.0%} network, {weight:.0%} logistic regressions on the same views")
         self.history_ = history.epochs
         self.data_report_ = self._data_report(tables, schema, cells, train_rows, valid_rows, leaks)
         self.made_ = self._made(plan, tables, started)
@@ -184,6 +192,10 @@ class Model(ClassifierMixin, BaseEstimator):
         return self
 
     def _plan(self) -> _Plan:
+        for name, (kinds, words) in TYPES.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+                raise BadOption(f"{name}={value!r} must be {words}")
         if self.on_bad not in ("error", "mask", "drop"):
             raise BadOption(f"on_bad='{self.on_bad}' must be 'error', 'mask' or 'drop'")
         if not 0 <= self.max_bad <= 1:
@@ -315,10 +327,10 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _share(
         self, plan: _Plan, found: Gathered, tokens: Mapping[str, Tokens], labels: np.ndarray, valid: np.ndarray
-    ) -> float:
+    ) -> blend.Share:
         """The regressions' share of the answer: as given, or as validation chooses it."""
         if plan.training.regressions is not None:
-            return float(plan.training.regressions)
+            return blend.Share(float(plan.training.regressions))
         kept = _kept(tokens, valid)
         return blend.choose(
             lambda mask: answer(self.network_, kept, mask), self.rivals_,
@@ -384,7 +396,7 @@ class Model(ClassifierMixin, BaseEstimator):
         """Answers with what was found in the records: presence, unreadable cells, remarks."""
         self._ready()
         records = as_records(records)
-        cells, found, tokens = self._read(records, rivals=self.regressions_ > 0)
+        cells, found, tokens = self._read(records, rivals=self.regressions_.weight > 0)
         probabilities = np.zeros((0, len(self.classes_)))
         if len(records):
             probabilities = self._mixed(tokens, found.plain, found.present_NV)
@@ -436,7 +448,7 @@ class Model(ClassifierMixin, BaseEstimator):
         recipe = {
             "target": self.target, "task": self.task, "fusion": self.fusion,
             "encoders": {view: _full_name(encoder) for view, encoder in self.network_.encoders.encoders.items()},
-            "regressions' share of the answer": self.regressions_,
+            "regressions' share of the answer": self.regressions_.weight,
         }
         return html(
             evaluation, title=title or f"{self.target or 'target'} of {records.source}", history=self.history_,
@@ -484,10 +496,11 @@ class Model(ClassifierMixin, BaseEstimator):
     def _mixed(self, tokens: Mapping[str, Tokens], plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
         """(N, C): the network's answer and the regressions', by their shares."""
         ours = answer(self.network_, tokens, mask_NV)
-        if not self.regressions_:
+        weight = self.regressions_.weight
+        if not weight:
             return ours
-        theirs = blend.regressions(self.rivals_, plain, mask_NV)
-        return ((1 - self.regressions_) * ours + self.regressions_ * theirs).astype(np.float32)
+        theirs = blend.regressions(self.rivals_, plain, mask_NV, self.regressions_.kind)
+        return ((1 - weight) * ours + weight * theirs).astype(np.float32)
 
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
         cells = read_cells(records, self.schema_)
@@ -566,7 +579,7 @@ class Model(ClassifierMixin, BaseEstimator):
             },
             "towers": {view: part["state"]["tower"] for view, part in encoders.items() if "tower" in part["state"]},
             "classes": list(self.task_.classes), "schema": self.schema_.to_json(), "data": self.data_report_,
-            "valid": self.valid_, "history": self.history_, "regressions": self.regressions_,
+            "valid": self.valid_, "history": self.history_, "regressions": vars(self.regressions_),
         }
         weights = {key: value.numpy() for key, value in network.state_dict().items()}
         store.save(Path(folder), facts, {
@@ -611,7 +624,7 @@ class Model(ClassifierMixin, BaseEstimator):
             plains[view] = modalities[modality[view]].plain()
             plains[view].load(state)
         self._accept(network, task, schema, plains)
-        self.rivals_, self.regressions_ = Rivals.load(parts["rivals"]["state"]), facts["regressions"]
+        self.rivals_, self.regressions_ = Rivals.load(parts["rivals"]["state"]), blend.Share(**facts["regressions"])
         self.history_, self.data_report_, self.made_ = facts["history"], facts["data"], facts["made"]
         self.valid_ = facts["valid"]
         return self

@@ -18,7 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from .contracts import Encoder, Fusion, Task
 from .errors import BadOption
-from .layers import Condition
+from .layers import Condition, Drop
 from .tokens import Tokens
 
 
@@ -72,8 +72,8 @@ class Trunk(nn.Module):
         self.fusion = fusion
         self.projections = nn.ModuleDict({
             view: nn.Sequential(
-                nn.LayerNorm(width), nn.Dropout(input_dropout), nn.Linear(width, dim),
-                nn.LayerNorm(dim), nn.GELU(), nn.Dropout(dropout),
+                nn.LayerNorm(width), Drop(input_dropout), nn.Linear(width, dim),
+                nn.LayerNorm(dim), nn.GELU(), Drop(dropout),
             )
             for view, width in sorted(widths.items())
         })

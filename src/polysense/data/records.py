@@ -13,6 +13,7 @@ import sys
 import threading
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,8 @@ def write_csv(path: str | os.PathLike, columns: Mapping[str, Sequence[Any]]) -> 
                 writer.writerow(["" if value is None else value for value in row])
         os.replace(aside, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
 
 

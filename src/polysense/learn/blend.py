@@ -10,29 +10,47 @@ N records, V views, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .rivals import Rivals
 
-#: Weight of the regressions where no validation record can tell.
-UNTOLD = 0.35
 #: Weights that are compared on validation.
 GRID = tuple(np.linspace(0, 0.9, 10).round(2).tolist())
+#: Which regressions answer (each flag is ``filled`` of ``Rivals.answer``); several are averaged.
+KINDS = {"filled": (True,), "specialist": (False,), "both": (False, True)}
 
 
-def regressions(rivals: Rivals, features: Mapping[str, Any], present_NV: np.ndarray) -> np.ndarray:
-    """(N, C): each record answered by the specialist and the filled regression of just the views it has.
+@dataclass(frozen=True)
+class Share:
+    """How much of the answer the regressions give, and which of them.
 
-    Their mean: the specialist saw only records like this one, the filled one saw all. A pattern of
-    views without a regression of its own (beyond five views not every subset has one) is answered
-    by the filled one of all views, which reads presence bits; nothing present, by the prior.
+    Attributes:
+        weight: 0..1; the network gives the rest. The default is for want of validation records.
+        kind: "filled": those trained on all records, absent parts zero; "specialist": those that
+            saw only records with all the views; "both": the mean of the two.
+    """
+
+    weight: float = 0.35
+    kind: str = "filled"
+
+
+def regressions(
+    rivals: Rivals, features: Mapping[str, Any], present_NV: np.ndarray, kind: str = "filled"
+) -> np.ndarray:
+    """(N, C): each record answered by the regressions of just the views it has.
+
+    A pattern of views without a regression of its own (beyond five views not every subset has one)
+    is answered by the filled one of all views, which reads presence bits; nothing present, by the prior.
 
     Args:
         features: {view: (N, P)} as the rivals read them.
         present_NV: bool, columns as in ``rivals.views``.
+        kind: see ``Share``.
     """
+    asked = KINDS[kind]
     answers = np.tile(rivals.prior, (len(present_NV), 1))
     patterns, which = np.unique(present_NV, axis=0, return_inverse=True)
     for p, pattern in enumerate(patterns):
@@ -42,22 +60,22 @@ def regressions(rivals: Rivals, features: Mapping[str, Any], present_NV: np.ndar
         rows = np.flatnonzero(which.reshape(-1) == p)
         known = subset if subset in rivals.subsets else tuple(rivals.views)
         blocks = {view: features[view][rows] for view in known}
-        both = (rivals.answer(known, blocks, present_NV[rows], filled=filled) for filled in (False, True))
-        answers[rows] = sum(both) / 2
+        both = (rivals.answer(known, blocks, present_NV[rows], filled=filled) for filled in asked)
+        answers[rows] = sum(both) / len(asked)
     return answers
 
 
 def choose(
     network: Callable[[np.ndarray], np.ndarray], rivals: Rivals, features: Mapping[str, Any],
     present_NV: np.ndarray, labels: np.ndarray,
-) -> float:
-    """The regressions' weight with the least validation log loss, averaged over the judged subsets.
+) -> Share:
+    """The share with the least validation log loss, averaged over the judged subsets.
 
     Args:
         network: mask (N, V) -> (N, C).
         labels: (N,) class numbers; -1, a class unseen in training, is left out.
     """
-    losses = []
+    losses: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
     known = labels >= 0
     for subset in rivals.subsets:
         wanted = np.array([view in subset for view in rivals.views])
@@ -66,7 +84,12 @@ def choose(
             continue
         mask_NV = present_NV & wanted
         ours = network(mask_NV)[rows, labels[rows]]
-        theirs = regressions(rivals, {v: block[rows] for v, block in features.items()}, mask_NV[rows])
-        theirs = theirs[np.arange(len(rows)), labels[rows]]
-        losses.append([-np.log((1 - w) * ours + w * theirs + 1e-9).mean() for w in GRID])
-    return float(GRID[int(np.mean(losses, 0).argmin())]) if losses else UNTOLD
+        blocks = {view: block[rows] for view, block in features.items()}
+        for kind, table in losses.items():
+            theirs = regressions(rivals, blocks, mask_NV[rows], kind)[np.arange(len(rows)), labels[rows]]
+            table.append([-np.log((1 - w) * ours + w * theirs + 1e-9).mean() for w in GRID])
+    if not losses["filled"]:
+        return Share()
+    means = {kind: np.mean(table, 0) for kind, table in losses.items()}
+    kind = min(means, key=lambda kind: means[kind].min())
+    return Share(float(GRID[int(means[kind].argmin())]), kind)

@@ -209,7 +209,7 @@ class Views:
 
 
 def encode(
-    network: Network, views: Views, rows: np.ndarray | None = None, batch: int = 256
+    network: Network, views: Views, rows: np.ndarray | None = None, batch: int = 64
 ) -> dict[str, Tokens]:
     """Tokens of all N records (or of ``rows``), so that many subsets can be answered from one encoding."""
     _still(network)
