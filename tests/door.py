@@ -57,7 +57,8 @@ class Door:
 
     def python(self, *arguments: str, **more) -> subprocess.CompletedProcess:
         environment = os.environ | {
-            "PYTHONPATH": str(self.folder / "guard"), "POLYSENSE_TEST_TRIED": str(self.folder / "tried"),
+            "PYTHONPATH": os.pathsep.join([str(self.folder / "guard"), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "POLYSENSE_TEST_TRIED": str(self.folder / "tried"),
         }
         return subprocess.run(
             [sys.executable, *arguments], capture_output=True, text=True, cwd=self.folder,

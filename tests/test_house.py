@@ -197,7 +197,7 @@ def bases() -> dict[str, set[str]]:
 
 def explained_above() -> set[str]:
     """Methods whose meaning stands in a base class of ours or is torch's own."""
-    names = {"forward", "train"}
+    names = {"forward", "train", "extra_repr"}
     for path in FILES:
         for name, node in public(path):
             if "." in name and ast.get_docstring(node):

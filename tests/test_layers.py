@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polysense import demo
-from polysense.layers import Block, Condition, Slots, masked_softmax, stack_views
+from polysense.layers import Block, Condition, Drop, Slots, masked_softmax, stack_views
 from polysense.tokens import Tokens
 
 
@@ -69,6 +69,17 @@ def test_a_block_equals_torchs_own_attention():
     after = x_BTD + theirs(normed, normed, normed, key_padding_mask=~mask_BT, need_weights=False)[0]
     after = after + block.feed(block.norm_feed(after))
     torch.testing.assert_close(block(x_BTD, mask_BT), after, atol=1e-5, rtol=1e-5)
+
+
+def test_drop_by_hand():
+    """A quarter of the numbers become 0, the others 1 / (3/4): the mean stays. In evaluation nothing happens."""
+    drop, ones = Drop(0.25), torch.ones(200, 200)
+    dropped = drop(ones)
+    assert sorted(dropped.unique().tolist()) == pytest.approx([0.0, 4 / 3])
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
+    assert torch.equal(drop.eval()(ones), ones) and torch.equal(Drop(0.0)(ones), ones)
+    assert torch.isfinite(Drop(0.999)(ones)).all()
 
 
 def test_condition_by_hand():

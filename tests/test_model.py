@@ -141,7 +141,7 @@ def test_the_callers_random_state_is_left_alone():
 def test_promises_hold_for_any_mixture_with_the_regressions(share):
     """Alone as in a batch, the prior to the bit where nothing is there, a probability always."""
     made = model(options={"train.regressions": share}).fit(records(30))
-    asked = [*records(6, seed=1), {}]
+    asked = [*records(6, seed=1), {"text": None}]
     together = made.predict_proba(asked)
     assert together[6].tolist() == made.task_.prior().tolist()
     np.testing.assert_allclose(together.sum(1), 1, atol=1e-5)

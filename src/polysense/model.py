@@ -177,7 +177,8 @@ class Model(ClassifierMixin, BaseEstimator):
             talk.say(f"a batch with a loss that is not finite was skipped; its records: {name}")
 
         self._accept(network.cpu(), task, schema, plains)
-        self.regressions_ = self._share(plan, found, encode(network, views), labels["label"], valid_rows)
+        tokens = encode(network, views, valid_rows) if len(valid_rows) else {}
+        self.regressions_ = self._share(plan, found, tokens, labels["label"], valid_rows)
         weight = self.regressions_.weight
         talk.say(f"answers: {1 - weight:.0%} network, {weight:.0%} logistic regressions on the same views")
         self.history_ = history.epochs
@@ -185,7 +186,6 @@ class Model(ClassifierMixin, BaseEstimator):
         self.made_ = self._made(plan, tables, started)
         self.valid_ = None
         if len(valid_rows):
-            tokens = encode(network, views, valid_rows)
             self.valid_ = self._evaluation(
                 found, tokens, valid_rows, targets, self._joined_groups(tables), subsets=False, samples=1000
             )
@@ -328,12 +328,15 @@ class Model(ClassifierMixin, BaseEstimator):
     def _share(
         self, plan: _Plan, found: Gathered, tokens: Mapping[str, Tokens], labels: np.ndarray, valid: np.ndarray
     ) -> blend.Share:
-        """The regressions' share of the answer: as given, or as validation chooses it."""
+        """The regressions' share of the answer: as given, or as validation chooses it.
+
+        Args:
+            tokens: of the validation records.
+        """
         if plan.training.regressions is not None:
             return blend.Share(float(plan.training.regressions))
-        kept = _kept(tokens, valid)
         return blend.choose(
-            lambda mask: answer(self.network_, kept, mask), self.rivals_,
+            lambda mask: answer(self.network_, tokens, mask), self.rivals_,
             {view: block[valid] for view, block in found.plain.items()}, found.present_NV[valid], labels[valid],
         )
 
@@ -573,7 +576,8 @@ class Model(ClassifierMixin, BaseEstimator):
             "kind": "model", "made": self.made_,
             "recipe": {
                 "target": self.target, "task": self.task, "columns": dict(self.columns or {}), "fusion": self.fusion,
-                "encoders": {view: _full_name(encoder) for view, encoder in network.encoders.encoders.items()}, "options": dict(self.options or {}),
+                "encoders": {view: _full_name(encoder) for view, encoder in network.encoders.encoders.items()},
+                "options": dict(self.options or {}),
                 "group": self.group, "seed": self.seed, "split": self.split, "on_bad": self.on_bad,
                 "max_bad": self.max_bad,
             },
