@@ -127,6 +127,15 @@ def test_foreign_and_newer_folders_are_refused(folder, tmp_path):
         polysense.load(tmp_path / "nowhere")
 
 
+def test_a_fitting_seal_does_not_make_it_ours(folder):
+    """JSON that someone wrote with its hash: refused all the same."""
+    for body in ("3", "[]", "{}", '{"format": "polysense"}'):
+        seal = hashlib.sha256(body.encode()).hexdigest()
+        (folder / "model.json").write_text(f'{{"seal": "{seal}", "model":\n{body}}}\n', encoding="utf-8")
+        with pytest.raises(BadModel, match="is no polysense model|does not say what the model is made of"):
+            store.load(folder)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"model": {}}', "{" * 10_000, "[" * 100_000, '{"model": 1, "seal": 2}\n', "\xff"])
 def test_json_that_is_none_of_ours_is_refused(folder, text):
     (folder / "model.json").write_bytes(text.encode("latin-1"))

@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .tokens import Tokens
+
+
+def safe(name: str) -> str:
+    """A name without the signs that part modules, files and parameters.
+
+    >>> safe("a.b/c")
+    'a%2Eb%2Fc'
+    """
+    return re.sub(r"[%./\\:]", lambda match: f"%{ord(match[0]):02X}", name)
+
+
+class ByView(nn.Module, Mapping[str, nn.Module]):
+    """A module per view. View names are the user's: dots, slashes and words like ``keys`` are all right.
+
+    Args:
+        modules: {view: module}.
+
+    >>> by = ByView({"a.b/c": nn.Identity(), "keys": nn.Identity()})
+    >>> list(by), [name for name, _ in by.named_children()]
+    (['a.b/c', 'keys'], ['<a%2Eb%2Fc>', '<keys>'])
+    """
+
+    __eq__, __hash__ = nn.Module.__eq__, nn.Module.__hash__  # a module is itself, whatever it holds
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self._keys = {view: f"<{safe(view)}>" for view in modules}
+        for view, module in modules.items():
+            self.add_module(self._keys[view], module)
+
+    def __getitem__(self, view: str) -> nn.Module:
+        return self._modules[self._keys[view]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:

@@ -32,7 +32,7 @@ from .learn.features import answer, encode
 from .learn.gather import Gathered, Joined, fit_conditions, fit_plain, gather, sample, tell_kinds
 from .learn.loop import Training, train
 from .learn.rivals import Rivals, subsets_of
-from .layers import Condition
+from .layers import Condition, safe
 from .modality.towers import default_encoder
 from .network import Encoders, Network
 from .registry import encoders as encoder_shelf
@@ -615,7 +615,7 @@ class Model(ClassifierMixin, BaseEstimator):
         made, conditions, plains = {}, {}, {}
         for view, part in parts["model"]["encoders"].items():
             made[view] = _encoder_again(view, part, encoders or {})
-            made[view].carried = Path(folder) / "towers" / view
+            made[view].carried = Path(folder) / "towers" / safe(view)
             if part["condition"]:
                 conditions[view] = Condition().empty(*part["condition"])
         with torch.random.fork_rng():
@@ -719,7 +719,7 @@ def own_encoder(module: torch.nn.Module, modality: str, options: Mapping[str, An
 def _copies(encoders: Mapping[str, Encoder]) -> dict[str, Path]:
     """{name in the model folder: file} of all towers."""
     return {
-        f"towers/{view}/{path.name}": path
+        f"towers/{safe(view)}/{path.name}": path
         for view, encoder in encoders.items() if encoder.tower for path in encoder.found().files()
     }
 

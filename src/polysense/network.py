@@ -18,7 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from .contracts import Encoder, Fusion, Task
 from .errors import BadOption
-from .layers import Condition, Drop
+from .layers import ByView, Condition, Drop
 from .tokens import Tokens
 
 
@@ -32,7 +32,7 @@ class Encoders(nn.Module):
 
     def __init__(self, encoders: Mapping[str, Encoder], conditions: Mapping[str, Condition]) -> None:
         super().__init__()
-        self.encoders, self.conditions = nn.ModuleDict(encoders), nn.ModuleDict(conditions)
+        self.encoders, self.conditions = ByView(encoders), ByView(conditions)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -70,7 +70,7 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         self.fusion = fusion
-        self.projections = nn.ModuleDict({
+        self.projections = ByView({
             view: nn.Sequential(
                 nn.LayerNorm(width), Drop(input_dropout), nn.Linear(width, dim),
                 nn.LayerNorm(dim), nn.GELU(), Drop(dropout),
@@ -106,7 +106,7 @@ class Core(nn.Module):
         self.auxiliary, self.distil = auxiliary, distil
         self.late = trunk.fusion.late
         alone = self.late or (auxiliary > 0 and task.late)
-        self.heads = nn.ModuleDict({view: task.head(dim) for view in trunk.projections} if alone else {})
+        self.heads = ByView({view: task.head(dim) for view in trunk.projections} if alone else {})
         self.head = nn.Identity() if self.late else task.head(dim)
         self.register_buffer("prior", torch.as_tensor(task.prior()) if self.late else torch.zeros(0))
 

@@ -40,7 +40,7 @@ def pack(tree: Any, path: str, arrays: dict[str, np.ndarray], files: dict[str, b
         arrays[path] = np.ascontiguousarray(tree)
         return {"$array": path}
     if isinstance(tree, bytes):
-        name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in path)
+        name = "".join(letter if letter.isalnum() or letter in "._-" else f"%{ord(letter):02X}" for letter in path)
         files[name] = tree
         return {"$file": name}
     if isinstance(tree, np.generic):
@@ -201,8 +201,10 @@ def _read_main(path: Path) -> dict[str, Any]:
         raise BadModel(f"{path} is damaged: it is not the JSON that polysense wrote") from None
     if not whole:
         raise BadModel(f"{path} is damaged or was changed: its seal does not fit its content")
-    if main.get("format") != FORMAT:
+    if not isinstance(main, dict) or main.get("format") != FORMAT:
         raise BadModel(f"{path} is no polysense model")
+    if not {"version", "files", "copies", "parts"} <= set(main):
+        raise BadModel(f"{path} is damaged: it does not say what the model is made of")
     if main["version"] > VERSION:
         raise BadModel(f"{path} was written by a newer polysense (format {main['version']}); update polysense")
     return main
