@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import DATA, Line, machine, say, show, tables, write
-
 import numpy as np
+from common import DATA, Line, machine, say, show, tables, write
 from paired import Comparison, Outcome, Subset, outcomes, print_table, verdicts
 
 import polysense

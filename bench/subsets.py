@@ -51,8 +51,9 @@ def _one(files: Tables, seed: int, settings: Sequence[str], folder: Path) -> dic
     spent = spend(polysense("fit", files.train, *FIT, "--valid", files.valid, "--seed", seed, "--out", out, *options))
     say(f"seed {seed}: fitted in {spent.cpu:.1f} CPU s")
     spend(polysense("evaluate", out, files.test, "--subsets", "--json", found))
-    import polysense as library
     from paired import outcomes
+
+    import polysense as library
 
     return {
         "seed": seed, "cpu_seconds": spent.cpu, "json": json.loads(found.read_text()),

@@ -16,7 +16,8 @@ from polysense.data.records import as_records
 from polysense.data.schema import guess
 from polysense.learn import features
 from polysense.learn.features import Prepared, Views, frozen
-from polysense.learn.gather import Joined, fit_conditions, gather, sample
+from polysense.data.joined import Joined
+from polysense.learn.gather import fit_conditions, gather, sample
 from polysense.network import Encoders, Network
 from polysense.registry import fusions, tasks
 from polysense.tokens import Tokens

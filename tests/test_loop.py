@@ -132,6 +132,10 @@ def test_every_record_is_seen_once_a_pass():
     run(small(epochs=2), data=Watched(data.names, data.present_NV, data.frozen))
     assert sorted(seen[:18]) == sorted(seen[18:]) == list(range(18))
     assert seen[:18] != seen[18:], "the order is drawn anew for each pass"
+    first = seen.copy()
+    seen.clear()
+    run(small(epochs=2), data=Watched(data.names, data.present_NV, data.frozen), seed=1)
+    assert seen[:18] != first[:18], "and from the seed"
 
 
 def test_validation_figures_and_the_log():

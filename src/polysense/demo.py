@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .data.splits import connected_groups, split
-from .errors import BadOption, BadTable, CannotWrite, Mistake, MissingExtra, need
+from .errors import BadOption, BadTable, CannotWrite, MissingExtra, Mistake, need
 
 Say = Callable[[str], None]
 Record = dict[str, Any]

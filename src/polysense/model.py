@@ -20,19 +20,19 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from . import store
 from .contracts import Encoder
-from .data import splits
+from .data import joined, splits
 from .data.cache import Cache
-from .data.reading import Cells, ViewCells, all_faults, judge_faults, read_cells
+from .data.reading import Cells, ViewCells, judge_faults, read_cells
 from .data.records import Records, as_records
 from .data.schema import Schema, guess
 from .errors import BadColumn, BadModel, BadOption, BadTable, NotFitted
 from .judge.evaluate import evaluate
+from .layers import Condition, safe
 from .learn import blend
 from .learn.features import answer, encode
-from .learn.gather import Gathered, Joined, fit_conditions, fit_plain, gather, sample, tell_kinds
+from .learn.gather import Gathered, fit_conditions, fit_plain, gather, sample, tell_kinds
 from .learn.loop import Training, train
 from .learn.rivals import Rivals, subsets_of
-from .layers import Condition, safe
 from .modality.towers import default_encoder
 from .network import Encoders, Network
 from .registry import encoders as encoder_shelf
@@ -134,7 +134,7 @@ class Model(ClassifierMixin, BaseEstimator):
         talk.say(schema.describe())
         plan.check_views([view.name for view in schema.views])
         train_rows, valid_rows = self._divide(tables, talk)
-        cells = _join([read_cells(table.records, schema) for table in tables])
+        cells = joined.join([read_cells(table.records, schema) for table in tables])
         for mine in cells.values():
             if mine.media:  # opens every file once: a wrong folder is told before hours of work
                 mine.digests()
@@ -153,9 +153,14 @@ class Model(ClassifierMixin, BaseEstimator):
         cache = Cache() if self.cache else Cache.off()
         found = gather(encoders, plains, cells, cache, positions=fusion.positions, bar=talk.bar)
         self._check_faults(cells)
-        leaks = _leaks(cells, train_rows, valid_rows, talk)
+        leaks = joined.leaks(cells, train_rows, valid_rows)
+        for view, count in leaks.items():
+            talk.say(
+                f"column '{view}': {count} validation records hold the very content of a training record; "
+                "scores on them flatter the model (name a --group to keep such records together)"
+            )
         if self.on_bad == "drop":
-            bad = _bad_rows(cells)
+            bad = joined.bad_rows(cells)
             train_rows, valid_rows = np.setdiff1d(train_rows, bad), np.setdiff1d(valid_rows, bad)
 
         labels = task.encode(targets)
@@ -352,11 +357,11 @@ class Model(ClassifierMixin, BaseEstimator):
             "without_target": sum(len(table.targets) - len(table.rows) for table in tables),
             "absent": {view: int((~mine.present).sum()) for view, mine in cells.items()},
             "empty": {
-                name: sum(len(table.records) for table in tables) - sum(part.nonempty[name] for part in _each(mine))
+                name: sum(len(table.records) for table in tables) - sum(part.nonempty[name] for part in joined.each(mine))
                 for mine in cells.values() for name in mine.view.columns
             },
-            "bad_cells": _faults(cells),
-            "missing_words": _words(cells),
+            "bad_cells": joined.faults(cells),
+            "missing_words": joined.missing_words(cells),
             "identical_in_train_and_valid": leaks,
             "notes": [note for table in tables for note in table.records.notes],
         }
@@ -403,7 +408,7 @@ class Model(ClassifierMixin, BaseEstimator):
         probabilities = np.zeros((0, len(self.classes_)))
         if len(records):
             probabilities = self._mixed(tokens, found.plain, found.present_NV)
-        return Answers(records, probabilities, found.present_NV, _faults(cells), self._remarks(records, cells))
+        return Answers(records, probabilities, found.present_NV, joined.faults(cells), self._remarks(records, cells))
 
     def score(self, records: Any, y: Sequence[Any] | None = None) -> float:
         """Accuracy on the records that have a target."""
@@ -430,11 +435,11 @@ class Model(ClassifierMixin, BaseEstimator):
         self._check_faults(cells)
         for remark in self._remarks(table.records, cells):
             talk.say(remark)
-        rows = np.setdiff1d(table.rows, _bad_rows(cells)) if self.on_bad == "drop" else table.rows
+        rows = np.setdiff1d(table.rows, joined.bad_rows(cells)) if self.on_bad == "drop" else table.rows
         result = self._evaluation(
             found, _kept(tokens, rows), rows, table.targets, self._groups(table.records), subsets=subsets, samples=samples
         )
-        return result | {"bad_cells": _faults(cells)}
+        return result | {"bad_cells": joined.faults(cells)}
 
     def report(self, evaluation: Mapping[str, Any], records: Any, title: str = "") -> str:
         """An evaluation as one HTML page without outside resources.
@@ -519,7 +524,7 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _check_faults(self, cells: Mapping[str, Cells]) -> None:
         """Stop where the policy says so, table by table."""
-        for table in zip(*(_each(mine) for mine in cells.values()), strict=True):
+        for table in zip(*(joined.each(mine) for mine in cells.values()), strict=True):
             judge_faults(table, on_bad=self.on_bad, max_bad=self.max_bad)
 
     def _groups(self, records: Records) -> list[Any] | None:
@@ -738,66 +743,8 @@ def _encoder_again(view: str, part: Mapping[str, Any], own: Mapping[str, torch.n
     return encoder
 
 
-def _join(parts: Sequence[Mapping[str, Cells]]) -> Mapping[str, Cells]:
-    return parts[0] if len(parts) == 1 else {view: Joined([part[view] for part in parts]) for view in parts[0]}
-
-
 def _kept(tokens: Mapping[str, Tokens], rows: np.ndarray) -> dict[str, Tokens]:
     return {view: Tokens(part.x[rows], part.mask[rows]) for view, part in tokens.items()}
-
-
-def _each(cells: Cells) -> list[Cells]:
-    """A view's cells, table by table."""
-    return cells.parts if isinstance(cells, Joined) else [cells]
-
-
-def _faults(cells: Mapping[str, Cells]) -> list[dict[str, Any]]:
-    """Entries of the data report; with a validation table, its entries say so."""
-    first = next(iter(cells.values()), None)
-    if not isinstance(first, Joined):
-        return [fault.to_json() for fault in all_faults(cells)]
-    return [
-        fault.to_json() | {"table": part}
-        for t, part in enumerate(("train", "valid"))
-        for fault in all_faults([mine.parts[t] for mine in cells.values()])
-    ]
-
-
-def _bad_rows(cells: Mapping[str, Cells]) -> np.ndarray:
-    """Rows, over all tables behind each other, that hold an unreadable cell."""
-    rows = set()
-    for mine in cells.values():
-        start = 0
-        for part in _each(mine):
-            rows |= {start + fault.row for fault in part.faults}
-            start += part.n
-    return np.array(sorted(rows), int)
-
-
-def _words(cells: Mapping[str, Cells]) -> dict[str, dict[str, int]]:
-    """Column -> word that stood for a missing value -> how often."""
-    found: dict[str, Counter] = {}
-    for mine in cells.values():
-        for part in _each(mine):
-            for column, words in part.notes.items():
-                found.setdefault(column, Counter()).update(words)
-    return {column: dict(words) for column, words in found.items()}
-
-
-def _leaks(cells: Mapping[str, Cells], train: np.ndarray, valid: np.ndarray, talk: Talk) -> dict[str, int]:
-    """{view: validation records whose content also stands in training}; said, never moved."""
-    found = {}
-    for view, mine in cells.items():
-        if mine.view.modality == "table" or not len(valid):
-            continue
-        count = splits.leaks(mine.digests(train.tolist()), mine.digests(valid.tolist()))
-        if count:
-            found[view] = count
-            talk.say(
-                f"column '{view}': {count} validation records hold the very content of a training record; "
-                "scores on them flatter the model (name a --group to keep such records together)"
-            )
-    return found
 
 
 def _numbered(names: Sequence[Any]) -> np.ndarray:

@@ -8,7 +8,6 @@ M members, B records, V views, T positions, W an encoder's width, D the common w
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from ..registry import suggest
 from . import values
 from .media import BadCell, Content, Limits, content_digest, decode_audio, decode_image, fetch
 from .records import Records
-from .schema import TABLE_KINDS, Schema, View
+from .schema import Schema, View
 from .values import is_empty, short
 
 #: Policy for bad cells -> the word for it in the data report.

@@ -27,34 +27,6 @@ TEXT_SAMPLE, MEDIA_SAMPLE = 50_000, 256
 Bar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
-class Joined(Cells):
-    """Cells of one view of several tables behind each other, as if they were one table."""
-
-    def __init__(self, parts: Sequence[Cells]) -> None:
-        self.parts = list(parts)
-        self.view, self.name, self.n = parts[0].view, parts[0].name, sum(part.n for part in parts)
-        self.media, self.kinds = parts[0].media, parts[0].kinds
-        self.present = np.concatenate([part.present for part in parts])
-        self._starts = np.cumsum([0, *(part.n for part in parts)])
-
-    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
-        return self._ask(rows, lambda part, mine: part.values(mine, pixels))
-
-    def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
-        return self._ask(rows, lambda part, mine: part.digests(mine))
-
-    def _ask(self, rows: Sequence[int] | None, question: Callable[[Cells, list[int]], list[Any]]) -> list[Any]:
-        rows = np.arange(self.n) if rows is None else np.asarray(rows, int)
-        table_N = np.searchsorted(self._starts, rows, side="right") - 1
-        out: list[Any] = [None] * len(rows)
-        for t in np.unique(table_N):
-            where = np.flatnonzero(table_N == t)
-            answers = question(self.parts[t], (rows[where] - self._starts[t]).tolist())
-            for place, given in zip(where.tolist(), answers, strict=True):
-                out[place] = given
-        return out
-
-
 @dataclass
 class Gathered:
     """Numbers of all views of some records.

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import several, whole
-from .towers import Pretrained, read_json
 from ..contracts import Batch, Encoder, Modality, Plain, State
 from ..errors import BadModel
 from ..registry import encoders, modalities
 from ..tokens import Tokens
+from . import several, whole
+from .towers import Pretrained, read_json
 
 #: Samples a second, samples in a window (25 ms) and from one frame to the next (10 ms).
 HZ, WINDOW, HOP = 16_000, 400, 160

@@ -18,12 +18,12 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
-from . import several, whole
-from .towers import Pretrained, read_json
 from ..contracts import Batch, Encoder, Modality, Plain, State
 from ..errors import BadModel, BadOption
 from ..registry import encoders, modalities
 from ..tokens import Tokens
+from . import several, whole
+from .towers import Pretrained, read_json
 
 #: Intervals of each colour channel in the histogram, and side of the thumbnail.
 BINS, THUMBNAIL = 8, 8

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import share, whole
 from ..contracts import Batch, Encoder, Modality, Plain, State
 from ..errors import BadRecord, NotFitted
 from ..registry import encoders, modalities
 from ..tokens import Tokens
+from . import share, whole
 
 #: Categories beyond this many, by frequency, share one number.
 LEVELS = 100

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import whole
-from .towers import Pretrained, read_json
 from ..contracts import Batch, Encoder, Modality, Plain, State
 from ..errors import BadModel, NotFitted
 from ..registry import encoders, modalities
 from ..tokens import Tokens
+from . import whole
+from .towers import Pretrained, read_json
 
 #: Characters of one cell that are read; a 10 MB cell would fill the memory with n-grams.
 LONGEST = 20_000
