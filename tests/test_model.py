@@ -130,6 +130,17 @@ def test_seeds():
     assert not np.allclose(first, other)
 
 
+def test_the_seed_decides_where_the_network_starts():
+    """At a rate of nearly nothing a network stays where it began."""
+    still = {"train.rate": 1e-12, "train.epochs": 1, "train.regressions": 0.0}
+    training, asked = records(20, views="picture", missing=0), records(5, seed=1, views="picture")
+    first, again, other = (
+        model("picture", seed=seed, options=still).fit(training, valid=training).predict_proba(asked) for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other, atol=1e-3)
+
+
 def test_the_callers_random_state_is_left_alone():
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     model().fit(records(30))
@@ -246,6 +257,9 @@ def test_validation_records_of_ones_own():
         made = model(target=target).fit(training, y if isinstance(table, tuple) else None, valid=table)
         assert made.data_report_["train"] == 40 and made.data_report_["valid"] == 20
         assert made.valid_["records"] == 20
+    held[3]["label"] = None
+    made = model().fit(training, valid=held)
+    assert made.data_report_["valid"] == made.valid_["records"] == 19 and made.data_report_["without_target"] == 1
 
 
 def test_records_without_target_are_counted_aloud_and_left_out(capsys):

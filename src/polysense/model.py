@@ -626,7 +626,13 @@ class Model(ClassifierMixin, BaseEstimator):
         with torch.random.fork_rng():
             network = Network(Encoders(made, conditions), plan.fusion, task, **plan.training.network())
         weights = {key: torch.tensor(value) for key, value in parts["model"]["weights"].items()}
-        network.load_state_dict(weights)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError:
+            raise BadModel(
+                f"{folder} does not fit this version of polysense ({facts['made']['versions']['polysense']} wrote it); "
+                "fit the model anew"
+            ) from None
         schema = Schema.from_json(facts["schema"])
         modality = {view.name: view.modality for view in schema.views}
         for view, state in parts["rivals"]["plain"].items():

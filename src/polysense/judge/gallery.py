@@ -36,8 +36,8 @@ def _shown(cells: Cells, row: int) -> list[dict[str, Any]]:
     modality = cells.view.modality
     value = cells.values([row], PIXELS)[0]
     if modality == "table":
-        filled = value or dict.fromkeys(cells.view.columns)
-        return [{"column": name, "kind": modality, **_text(cell)} for name, cell in filled.items()]
+        there = [name for name in cells.view.columns if name not in cells.missing_columns]
+        return [{"column": name, "kind": modality, **_text(cells.records.cell(name, row))} for name in there]
     entry = {"column": cells.name, "kind": modality}
     if value is None:
         return [entry]

@@ -149,10 +149,11 @@ class PlainImage(Encoder):
 
 @encoders("image.cnn")
 class Cnn(Encoder):
-    """Blocks of 3x3 convolution, batch norm, ReLU and 2x2 maximum, trained from scratch.
+    """Blocks of 3x3 convolution, 2x2 maximum, batch norm and ReLU, trained from scratch.
 
-    LeCun et al. 1998; Ioffe and Szegedy 2015, arXiv:1502.03167. In training each picture is mirrored
-    with probability 1/2 and moved by up to an eighth of its side.
+    LeCun et al. 1998; Ioffe and Szegedy 2015, arXiv:1502.03167. The maximum comes before the norm,
+    which then has a quarter to do. In training each picture is mirrored with probability 1/2 and
+    moved by up to an eighth of its side.
 
     Args:
         widths: channels of each block; the last one is the width D of a token.
@@ -186,17 +187,17 @@ class Cnn(Encoder):
         layers: list[nn.Module] = []
         for before, after in zip((3, *self.widths), self.widths, strict=False):
             # no bias: batch norm would take it away again
-            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
-            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.MaxPool2d(2)]
+            layers += [nn.BatchNorm2d(after), nn.ReLU()]
         self.blocks = nn.Sequential(*layers)
 
     def prepare(self, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {"x": squares(values, self.pixels)}
 
     def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
-        x_BCHW = batch["x"].to(torch.float32) / 127.5 - 1
-        if self.training and self.augment:
-            x_BCHW = augmented(x_BCHW)
+        x_BCHW = augmented(batch["x"]) if self.training and self.augment else batch["x"]
+        # colours innermost in memory: half the time of a forward pass on a CPU
+        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last).to(torch.float32) / 127.5 - 1
         return every_position(self.blocks(x_BCHW))
 
 
