@@ -303,7 +303,10 @@ class Model(ClassifierMixin, BaseEstimator):
                         f"encoder '{name}' does not read {cells[view].view.modality} views such as '{view}'; "
                         + suggest(name, [n for n in encoder_shelf if n.startswith(f"{cells[view].view.modality}.")])
                     )
-                encoder = encoder_shelf.make(name, **{**chosen, **options})
+                try:
+                    encoder = encoder_shelf.make(name, **{**chosen, **options})
+                except BadOption as error:
+                    raise BadOption(f"view '{view}': {error}") from None
             if not values:
                 self._check_faults(cells)
                 raise BadTable(
@@ -403,6 +406,8 @@ class Model(ClassifierMixin, BaseEstimator):
     def answers(self, records: Any) -> Answers:
         """Answers with what was found in the records: presence, unreadable cells, remarks."""
         self._ready()
+        if isinstance(records, list) and records and not any(records):  # nothing known of any record
+            records = [dict.fromkeys(self.schema_.views[0].columns)] * len(records)
         records = as_records(records)
         cells, found, tokens = self._read(records, rivals=self.regressions_.weight > 0)
         probabilities = np.zeros((0, len(self.classes_)))
@@ -540,6 +545,8 @@ class Model(ClassifierMixin, BaseEstimator):
     def _remarks(self, records: Records, cells: ViewCells) -> list[str]:
         """What a user should know of a table that an answer was asked for."""
         remarks = list(records.notes)
+        if self.group and self.group not in records.names and self.target in records.names:
+            remarks.append(f"{records.source} lacks the group column '{self.group}': intervals are over single records")
         if cells.missing_columns:
             remarks.append(f"{records.source} lacks {_quoted(cells.missing_columns)}: taken as missing in every record")
         unknown = [name for name in cells.unknown_columns if name not in (self.target, self.group, self.split)]

@@ -296,9 +296,7 @@ class Network(nn.Module):
         """(B, ...): the members' mean answer; the training prior where every view is absent."""
         x, mask = self._split(tokens)
         answers = self.members(x, mask)
-        if not self.task.averages:
-            return answers[0]
-        mean = answers.mean(0)
+        mean = answers.mean(0) if self.task.averages else answers[0]
         anything_B = torch.stack([mask[view].any(1) for view in self.views], 1).any(1)
         if anything_B.all():
             return mean
