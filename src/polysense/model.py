@@ -142,6 +142,7 @@ class Model(ClassifierMixin, BaseEstimator):
         task = tasks.make(self.task, **plan.options["task"])
         targets = [value for table in tables for value in table.targets]
         task.fit([targets[i] for i in train_rows])
+        _check_classes(task, len(train_rows), self.target)
 
         encoders = self._encoders(plan, cells, train_rows, talk)
         with torch.random.fork_rng():  # made to be asked what it wants; the network makes its own
@@ -328,10 +329,13 @@ class Model(ClassifierMixin, BaseEstimator):
             return {view: block[chosen] for view, block in found.plain.items()}
 
         with talk.bar("rivals", 2 * len(subsets_of(found.names))) as advance:
-            return Rivals.train(
+            rivals = Rivals.train(
                 part(rows), found.present_NV[rows], labels[rows], part(valid), found.present_NV[valid], labels[valid],
                 views=found.names, classes=classes, seed=self.seed, progress=lambda done, total: advance(1),
             )
+        if rivals.sampled:
+            talk.say(f"the rivals were trained on a sample of {rivals.sampled:,} records")
+        return rivals
 
     def _share(
         self, plan: _Plan, found: Gathered, tokens: Mapping[str, Tokens], labels: np.ndarray, valid: np.ndarray
@@ -754,6 +758,20 @@ def _encoder_again(view: str, part: Mapping[str, Any], own: Mapping[str, torch.n
         )
     encoder.load(part["state"])
     return encoder
+
+
+def _check_classes(task: Any, records: int, target: str | None) -> None:
+    """Refuse a target that is an id or a number in truth.
+
+    Raises:
+        BadTable: more than twenty classes with fewer than two records each.
+    """
+    count = len(task.classes)
+    if count > max(20, records / 2):
+        raise BadTable(
+            f"the target{f' {target!r}' if target else ''} holds {count:,} classes in {records:,} training records; with "
+            "fewer than two records a class nothing can be learned, and an id or a measured number is no class"
+        )
 
 
 def _kept(tokens: Mapping[str, Tokens], rows: np.ndarray) -> dict[str, Tokens]:

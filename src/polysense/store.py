@@ -100,8 +100,9 @@ def save(
         _write_parts(aside, facts, parts, _copy(aside, copies or {}))
         _swap(aside, folder)
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise CannotWrite(f"the model could not be written to {folder}: {error.strerror or error}") from error
+    finally:  # interrupted too: nothing half-written stays behind
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _copy(folder: Path, copies: Mapping[str, Path]) -> dict[str, str]:

@@ -29,6 +29,8 @@ Subset = tuple[str, ...]
 Features = Mapping[str, Any]
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+MANY_CLASSES = 200  #: above, only single views and all views have rivals, from a sample and one C: the cost grows with the classes
+MANY_STRENGTH, MANY_SAMPLE = 100.0, 1500
 FEW = 60  #: training records below which a specialist is not counted
 _FEW_VALID = 30  # validation records below which C is chosen by cross validation
 _LEAK = 1e-6  # share of the prior mixed into every answer
@@ -155,6 +157,8 @@ class Rivals:
     def __init__(self, views: Sequence[str], classes: int) -> None:
         self.views, self.classes = list(views), classes
         self.subsets = subsets_of(self.views)
+        if classes > MANY_CLASSES:
+            self.subsets = [subset for subset in self.subsets if len(subset) in (1, len(self.views))]
         self.counts: dict[Subset, int] = {}
         self.prior = np.full(classes, 1 / max(classes, 1))
         self.ranking = list(views)
@@ -206,6 +210,8 @@ class Rivals:
         self = cls(views, classes)
         present, targets = np.asarray(present, bool), np.asarray(targets, int)
         self.prior = np.bincount(targets, minlength=classes) / max(len(targets), 1)
+        if classes > MANY_CLASSES:
+            limit = min(limit, MANY_SAMPLE)
         if len(targets) > limit:
             chosen = np.sort(np.random.default_rng(seed).choice(len(targets), limit, replace=False))
             features = {view: features[view][chosen] for view in views}
@@ -367,7 +373,10 @@ class _Fit:
         judges = self._judges(subset)
         problem = (_Kernel if len(rows) <= _KERNEL_LIMIT else _Primal)(self, subset, filled, rows)
         labels = np.searchsorted(classes, self.train.targets[rows])
-        if judges is not None:
+        strengths = STRENGTHS if len(self.prior) <= MANY_CLASSES else (MANY_STRENGTH,)
+        if len(strengths) == 1:
+            path, losses = problem.path(np.arange(len(rows)), labels, len(classes), strengths), [0.0]
+        elif judges is not None:
             path = problem.path(np.arange(len(rows)), labels, len(classes))
             losses = [self._loss(problem.valid_logits(one, judges), classes, judges) for one in path]
         else:
@@ -375,9 +384,9 @@ class _Fit:
             upto = int(np.argmin(losses)) + 1
             path = problem.path(np.arange(len(rows)), labels, len(classes), STRENGTHS[:upto])
         best = int(np.argmin(losses))
-        weights, bits, bias = problem.primal(problem.polished(path[best], labels, STRENGTHS[best]))
+        weights, bits, bias = problem.primal(problem.polished(path[best], labels, strengths[best]))
         return Regression(
-            STRENGTHS[best], len(rows), classes, {view: w.astype(np.float32) for view, w in weights.items()},
+            strengths[best], len(rows), classes, {view: w.astype(np.float32) for view, w in weights.items()},
             bias.astype(np.float32), {view: b.astype(np.float32) for view, b in bits.items()},
         )
 

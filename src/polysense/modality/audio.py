@@ -234,7 +234,7 @@ class Cnn(Encoder):
         for before, after in zip((self.bands, *self.widths), self.widths, strict=False):
             size = 3 if self.convolutions else 5
             # no bias: batch norm would take it away again
-            self.convolutions.append(nn.Conv1d(before, after, size, padding=size // 2, bias=False))
+            self.convolutions.append(nn.Linear(size * before, after, bias=False))
             self.norms.append(FrameNorm(after))
         self.last = nn.Linear(self.dim, self.dim)
 
@@ -270,8 +270,10 @@ class Cnn(Encoder):
         real_L = torch.zeros(int(end_B[-1]), dtype=torch.bool, device=mask_BT.device).index_fill(0, place_N, True)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x_LC = x_NC.new_zeros(len(real_L), x_NC.shape[1]).index_put((real_L,), x_NC)
-            x_LC = F.max_pool1d(convolution(x_LC.T[None]), 2)[0].T
-            real_L = real_L.unflatten(0, (-1, 2)).any(1)
+            # a product, because every batch has another L and conv1d would compile its kernels for each
+            x_LC = convolution(_beside(x_LC, convolution.in_features // x_LC.shape[1]))
+            x_LC = torch.maximum(x_LC[0::2], x_LC[1::2])
+            real_L = real_L[0::2] | real_L[1::2]
             x_NC = norm(x_LC[real_L]).relu()
         x_NC = self.last(x_NC).relu()
         step = torch.arange(-(-mask_BT.shape[1] // unit), device=mask_BT.device)
@@ -279,6 +281,16 @@ class Cnn(Encoder):
         x_BTD = x_NC.new_zeros(*mask_BT.shape, self.dim).index_put((mask_BT,), x_NC)
         seconds = (step + 0.5) * unit * self.merge * HOP / HZ
         return Tokens(x_BTD, mask_BT, place=seconds[None, :, None].expand(len(x_BTD), -1, -1))
+
+
+def _beside(x_LC: Tensor, size: int) -> Tensor:
+    """Every frame with its neighbours (L, size * C), zeros beyond both ends.
+
+    >>> _beside(torch.tensor([[1.0], [2.0]]), 3).tolist()
+    [[0.0, 1.0, 2.0], [1.0, 2.0, 0.0]]
+    """
+    room = F.pad(x_LC, (0, 0, size // 2, size // 2))
+    return torch.cat([room[i : i + len(x_LC)] for i in range(size)], 1)
 
 
 def _hidden(x_NF: Tensor, mask_BT: Tensor, most: float = 0.2) -> Tensor:
