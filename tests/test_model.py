@@ -472,7 +472,7 @@ def test_tables_too_small_to_learn_from_are_one_sentence():
 @pytest.mark.parametrize("change", [
     lambda i, record: record | {"label": "hail" if i == 4 else record["label"]},          # a class with one record
     lambda i, record: record | {"place": "town", "text": "the same"},                     # constant columns
-    lambda i, record: record | {"label": f"class {i}"},                                   # as many classes as records
+    lambda i, record: record | {"label": f"class {i % 12}"},                              # classes with few records
     lambda i, record: record | {"id": "same"},                                            # ids that repeat
     lambda i, record: record | {"text": None if i else "one"},                            # nearly nothing there
 ])
@@ -701,3 +701,9 @@ def test_a_report_is_one_page_without_outside_resources(fitted, unseen):
     import re
 
     assert not re.search(r"""(src|href)\s*=\s*["'](https?:)?//""", page) and "<script src" not in page
+
+
+def test_as_many_classes_as_records_is_an_id_and_said_so():
+    rows = [record | {"label": f"class {i}"} for i, record in enumerate(records(60))]
+    with pytest.raises(BadTable, match=r"'label' holds 48 classes in 48 training records.*an id"):
+        model().fit(rows)
