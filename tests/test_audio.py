@@ -9,14 +9,25 @@ import time
 import numpy as np
 import pytest
 import torch
+from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 from polysense.contracts import to_tensors
 from polysense.errors import BadModel
 from polysense.modality.audio import (
-    HZ, AudioPlain, Cnn, FrameNorm, PretrainedAudio, _hidden, hz_to_mel, log_mel, mel_filters, mel_power,
-    mel_to_hz, mfcc, whisper_mel,
+    HZ,
+    AudioPlain,
+    Cnn,
+    FrameNorm,
+    PretrainedAudio,
+    _hidden,
+    hz_to_mel,
+    log_mel,
+    mel_filters,
+    mel_power,
+    mel_to_hz,
+    mfcc,
+    whisper_mel,
 )
-from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 RANDOM = np.random.default_rng(5)
 
