@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -104,18 +103,6 @@ def test_plain_features():
     bands = log_mel(torch.from_numpy(tone(500)))
     np.testing.assert_allclose(x[1, 40:104], bands.mean(0), atol=1e-4)
     np.testing.assert_allclose(x[1, 144:], bands.numpy().std(0), atol=1e-4)
-
-
-def test_plain_features_cost_little():
-    """Under 1 ms of CPU for a second of sound."""
-    wave, plain = noise(10), AudioPlain()
-    plain.transform([wave])
-    costs = []
-    for _ in range(5):
-        start = time.process_time()
-        plain.transform([wave])
-        costs.append(time.process_time() - start)
-    assert min(costs) / 10 < 1e-3
 
 
 # --- audio.cnn -----------------------------------------------------------------------------------
@@ -264,19 +251,6 @@ def test_the_cnn_learns_high_from_low():
         loss.backward()
         optimiser.step()
     assert loss < 0.3
-
-
-def test_the_cnn_costs_little():
-    """Under 0.3 s of CPU for a training step over 64 sounds of 3 s: 20 epochs of 570 stay below a minute."""
-    encoder = Cnn()
-    encoder.fit([noise(3)])
-    batch = to_tensors(encoder.prepare([noise(3)] * 64))
-    costs = []
-    for _ in range(4):
-        start = time.process_time()
-        encoder(batch).pooled().sum().backward()
-        costs.append(time.process_time() - start)
-    assert min(costs) < 0.3
 
 
 # --- audio.pretrained ----------------------------------------------------------------------------
