@@ -94,7 +94,7 @@ def test_a_huge_cell_costs_no_more_than_its_beginning():
     huge = "word " * 2_000_000
     plain.fit([huge, "a b"])
     assert len(clean(huge)) <= LONGEST
-    assert (plain.transform([huge]) != plain.transform([huge[:LONGEST]])).nnz == 0
+    assert (plain.transform([huge]) != plain.transform([huge + "a b"])).nnz == 0
 
 
 def test_before_fit():
