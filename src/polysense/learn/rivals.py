@@ -29,7 +29,8 @@ Subset = tuple[str, ...]
 Features = Mapping[str, Any]
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
-MANY_CLASSES = 200  #: above, only single views and all views have rivals, from a sample and one C: the cost grows with the classes
+#: Above, only single views and all views have rivals, from a sample and one C: their cost grows with the classes.
+MANY_CLASSES = 200
 MANY_STRENGTH, MANY_SAMPLE = 100.0, 1500
 FEW = 60  #: training records below which a specialist is not counted
 _FEW_VALID = 30  # validation records below which C is chosen by cross validation
