@@ -205,6 +205,7 @@ def main() -> None:
 
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="polysense", standalone_mode=False)
+        sys.stdout.flush()  # here, where a closed pipe can still be met in silence
     except PolysenseError as error:
         sys.exit(_fail(str(error), error.exit_code))
     except (KeyboardInterrupt, typer.Abort):
