@@ -284,7 +284,7 @@ def test_decay_falls_on_matrices_only():
 
 
 @pytest.mark.parametrize(("name", "value", "message"), [
-    ("epochs", 0, "train.epochs=0 must be a number from 1"),
+    ("epochs", 0, "train.epochs=0 must be a number of at least 1"),
     ("epochs", 2.5, "train.epochs=2.5 must be a whole number"),
     ("epochs", "many", "train.epochs='many' must be a number"),
     ("batch", True, "train.batch=True must be a number"),

@@ -66,7 +66,7 @@ def test_what_stands_before_the_star_is_the_librarys(noun, name):
 def test_a_misspelt_name_is_answered_with_the_right_one():
     with pytest.raises(UnknownName, match="there is no fusion 'conct'; did you mean 'concat'\\?"):
         fusions["conct"]
-    with pytest.raises(UnknownName, match="There are: .*image.cnn"):
+    with pytest.raises(UnknownName, match="here are: .*image.cnn"):
         encoders["zzz"]
     with pytest.raises(UnknownName, match="there is no fusion 'conct'"):
         fusions.check("conct", [])
@@ -139,5 +139,5 @@ def test_helps_of_several_lines():
 
 def test_suggestions():
     assert suggest("hed", ["heads", "depth"], "fusion.") == "did you mean 'fusion.heads'? There are: fusion.heads, fusion.depth"
-    assert suggest("zzz", ["heads"]) == "There are: heads"
+    assert suggest("zzz", ["heads"]) == "there are: heads"
     assert suggest("zzz", []) == "it has none"

@@ -166,8 +166,8 @@ def suggest(word: str, known: list[str], prefix: str = "") -> str:
     if not known:
         return "it has none"
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    there = "There are: " + ", ".join(prefix + name for name in known)
-    return (f"did you mean '{prefix}{near[0]}'? " if near else "") + there
+    there = "here are: " + ", ".join(prefix + name for name in known)
+    return f"did you mean '{prefix}{near[0]}'? T{there}" if near else f"t{there}"
 
 
 def option_helps(text: str) -> dict[str, str]:

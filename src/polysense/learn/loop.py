@@ -69,7 +69,8 @@ class Training:
         ):
             value = values[name]
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise BadOption(f"train.{name}={value!r} must be a number from {low} to {high}")
+                upto = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+                raise BadOption(f"train.{name}={value!r} must be a number {upto}")
             if name in ("epochs", "batch", "members", "dim", "patience") and value != int(value):
                 raise BadOption(f"train.{name}={value!r} must be a whole number")
         if regressions is not None and not 0 <= regressions <= 1:
