@@ -1,6 +1,6 @@
 # make demo    see a multimodal model trained and judged on real files (leaves ./polysense-demo)
-# make test    every quick test
-# make check   every test, slow ones too
+# make test    every test
+# make check   the quick tests only, while working
 # make bench   figures of cost and quality, printed with their parts
 # make clean   remove what make made, .venv included
 #
@@ -18,10 +18,10 @@ demo: .venv/.made
 	@.venv/bin/polysense demo
 
 test: .venv/.made
-	@$(ONE) .venv/bin/python -m pytest -q -m "not slow"
+	@$(ONE) .venv/bin/python -m pytest -q
 
 check: .venv/.made
-	@$(ONE) .venv/bin/python -m pytest -q
+	@$(ONE) .venv/bin/python -m pytest -q -m "not slow"
 
 bench: .venv/.made
 	@$(ONE) .venv/bin/python bench

@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("polysense")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: `make check` runs it, `make test` does not")
+    config.addinivalue_line("markers", "slow: `make test` runs it, `make check` does not")
 
 
 @pytest.fixture(autouse=True)
