@@ -707,3 +707,21 @@ def test_as_many_classes_as_records_is_an_id_and_said_so():
     rows = [record | {"label": f"class {i}"} for i, record in enumerate(records(60))]
     with pytest.raises(BadTable, match=r"'label' holds 50 classes in 50 training records.*an id"):
         model().fit(rows)
+
+
+@pytest.mark.parametrize("option", ["task.smoothing", "fusion.dropout", "train.regressions"])
+def test_a_word_for_a_number_is_refused_before_anything_is_read(option):
+    with pytest.raises(BadOption, match=option):
+        Model("label", options={option: "x"}).fit("no such table")
+
+
+def test_one_record_that_is_no_list_is_refused():
+    with pytest.raises(PolysenseError, match=r"put it into a list: \[record\]"):
+        model().fit(records(12)[0] | {"label": "rain"})
+
+
+def test_fit_tells_every_unreadable_cell(capsys):
+    rows = [{key: record[key] for key in ("picture", "wind", "label")} for record in demo.made_up(40)]
+    rows[3]["picture"] = b"no picture"
+    Model("label", options=QUICK, encoders={"picture": "image.plain"}, verbose=True, cache=False).fit(rows)
+    assert "1 cells in 1 of 40 records cannot be read:\n  row 3, column 'picture'" in capsys.readouterr().err

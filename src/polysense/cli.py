@@ -120,7 +120,7 @@ def predict(
     answers = model.answers(table)
     for remark in answers.remarks:
         talk.say(remark)
-    _tell_bad(answers.bad_cells, len(answers.records), talk)
+    talk.bad_cells(answers.bad_cells, len(answers.records))
     columns = _answer_columns(model, answers)
     if out:
         write_csv(out, columns)
@@ -325,17 +325,6 @@ def _print_csv(columns: dict[str, list[Any]]) -> None:
     writer.writerow(columns)
     for row in zip(*columns.values(), strict=True):
         writer.writerow(["" if value is None else value for value in row])
-
-
-def _tell_bad(bad: list[dict[str, Any]], n: int, talk: Any) -> None:
-    if not bad:
-        return
-    rows = len({cell["row"] for cell in bad})
-    talk.say(f"{len(bad)} cells in {rows} of {n} records cannot be read:")
-    for cell in bad[:20]:
-        talk.say(f"  row {cell['row']}, column '{cell['column']}': {cell['reason']} ({cell['action']})")
-    if len(bad) > 20:
-        talk.say(f"  and {len(bad) - 20} more")
 
 
 def _show_some(model: Any, test: Path, count: int = 5) -> None:

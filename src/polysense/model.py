@@ -154,6 +154,7 @@ class Model(ClassifierMixin, BaseEstimator):
         cache = Cache() if self.cache else Cache.off()
         found = gather(encoders, plains, cells, cache, positions=fusion.positions, bar=talk.bar)
         self._check_faults(cells)
+        talk.bad_cells(joined.faults(cells), len(targets))
         leaks = joined.leaks(cells, train_rows, valid_rows)
         for view, count in leaks.items():
             talk.say(
@@ -202,6 +203,10 @@ class Model(ClassifierMixin, BaseEstimator):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
                 raise BadOption(f"{name}={value!r} must be {words}")
+        if not 0 <= self.seed < 2**32:
+            raise BadOption(f"seed={self.seed} must be a whole number from 0 to {2**32 - 1}")
+        if self.group is not None and self.group == self.target:
+            raise BadOption(f"'{self.group}' is both the target and the group; name another group column")
         if self.on_bad not in ("error", "mask", "drop"):
             raise BadOption(f"on_bad='{self.on_bad}' must be 'error', 'mask' or 'drop'")
         if not 0 <= self.max_bad <= 1:
@@ -448,6 +453,7 @@ class Model(ClassifierMixin, BaseEstimator):
         result = self._evaluation(
             found, _kept(tokens, rows), rows, table.targets, self._groups(table.records), subsets=subsets, samples=samples
         )
+        talk.bad_cells(joined.faults(cells), len(table.records))
         return result | {"bad_cells": joined.faults(cells)}
 
     def report(self, evaluation: Mapping[str, Any], records: Any, title: str = "") -> str:
@@ -707,6 +713,8 @@ class _Plan:
                 nested.setdefault(section, {})[name] = value
         fusions.check(fusion, nested["fusion"], "fusion.")
         tasks.check(task, nested["task"], "task.")
+        fusions.check_types(fusion, nested["fusion"], "fusion.")
+        tasks.check_types(task, nested["task"], "task.")
         known = list(signature(Training).parameters)
         for name in nested["train"]:
             if name not in known:
@@ -793,6 +801,7 @@ def _column(records: Records, name: str) -> list[Any]:
 def _as_class(value: Any) -> Any:
     """A target as the task compares it: numpy's and Arrow's scalars as Python's own, empty as None."""
     value = value.item() if isinstance(value, np.generic) else value
+    value = value.strip() if isinstance(value, str) else value
     if value is None or value == "" or (isinstance(value, float) and value != value):
         return None
     return value
@@ -809,7 +818,8 @@ def _row_name(tables: Sequence[_Table], row: int) -> str:
 def _figures(epoch: Mapping[str, float]) -> str:
     text = f"loss {epoch['loss']:.3f}"
     if "valid_accuracy" in epoch:
-        text += f", validation loss {epoch['valid_loss']:.3f}, accuracy {epoch['valid_accuracy']:.3f}"
+        loss = f"validation loss {epoch['valid_loss']:.3f}, " if "valid_loss" in epoch else "validation "
+        text += f", {loss}accuracy {epoch['valid_accuracy']:.3f}"
     return text
 
 

@@ -17,7 +17,7 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -142,6 +142,19 @@ class Registry:
                     f"{self.noun} '{name}' has no option '{prefix}{option}'; "
                     + suggest(option, list(known), prefix)
                 )
+
+    def check_types(self, name: str, options: Mapping[str, Any], prefix: str = "") -> None:
+        """Refuse values that are of another type than the option's default.
+
+        Raises:
+            BadOption: a word for a number, say.
+        """
+        for option, value in options.items():
+            default = self.about(name).options[option].default
+            wanted = (int, float) if isinstance(default, float) else type(default)
+            wrong = not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool))
+            if default is not None and wrong:
+                raise BadOption(f"{prefix}{option}={value!r} must be like its default {default!r}")
 
     def make(self, name: str, *args: Any, **options: Any) -> Any:
         """Build an entry: positional arguments from the library, options from the user."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 class Talk:
@@ -21,6 +22,24 @@ class Talk:
         """A remark, on lines of its own, never folded."""
         if self.loud:
             print(text, file=sys.stderr, flush=True)
+
+    def bad_cells(self, bad: Sequence[Mapping[str, Any]], records: int, most: int = 20) -> None:
+        """The unreadable cells of a table, one a line.
+
+        Args:
+            bad: entries of the data report.
+            records: of the table.
+            most: lines at most.
+        """
+        if not bad:
+            return
+        rows = len({(cell.get("table"), cell["row"]) for cell in bad})
+        self.say(f"{len(bad)} cells in {rows} of {records} records cannot be read:")
+        for cell in bad[:most]:
+            where = f"{cell['table']} table, " if "table" in cell else ""
+            self.say(f"  {where}row {cell['row']}, column '{cell['column']}': {cell['reason']} ({cell['action']})")
+        if len(bad) > most:
+            self.say(f"  and {len(bad) - most} more")
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Callable[..., None]]:

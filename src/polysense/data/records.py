@@ -203,6 +203,8 @@ def as_records(obj: Any, folder: str | os.PathLike | None = None) -> Records:
     elif type(obj).__module__.split(".")[0] == "pandas":
         table = _from_pandas(obj, notes)
     elif isinstance(obj, Mapping):
+        if any(isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__len__") for values in obj.values()):
+            raise BadTable("one record was given where records are expected; put it into a list: [record]")
         lengths = {name: len(values) for name, values in obj.items()}
         if len(set(lengths.values())) > 1:
             raise BadTable(f"the columns differ in length: {lengths}")

@@ -73,7 +73,8 @@ class Training:
                 raise BadOption(f"train.{name}={value!r} must be a number {upto}")
             if name in ("epochs", "batch", "members", "dim", "patience") and value != int(value):
                 raise BadOption(f"train.{name}={value!r} must be a whole number")
-        if regressions is not None and not 0 <= regressions <= 1:
+        number = isinstance(regressions, (int, float)) and not isinstance(regressions, bool)
+        if regressions is not None and not (number and 0 <= regressions <= 1):
             raise BadOption(f"train.regressions={regressions!r} must be a share from 0 to 1")
         if optimiser not in ("adamw", "sgd"):
             raise BadOption(f"train.optimiser='{optimiser}' must be 'adamw' or 'sgd'")

@@ -104,10 +104,8 @@ class Classify(Task):
         label = targets["label"]
         known = label >= 0
         picked = answers[known, label[known]]
-        return {
-            "loss": float(-np.log(np.maximum(picked, 1e-7)).mean()) if known.any() else float("nan"),
-            "accuracy": float((answers.argmax(1) == label).mean()),
-        }
+        loss = {"loss": float(-np.log(np.maximum(picked, 1e-7)).mean())} if known.any() else {}
+        return {**loss, "accuracy": float((answers.argmax(1) == label).mean())}
 
     def prior(self) -> np.ndarray:
         """(C,) shares of the classes among training records."""
