@@ -154,13 +154,13 @@ def _under_stopwatch(parts: Path, arguments: list[str]) -> None:
     from polysense.learn import gather
     from polysense.learn.rivals import Rivals
 
-    watch.watch(model, "as_records", "reading the tables")
+    watch.watch(model, "open_table", "reading the tables")
     watch.watch(model, "guess", "reading the tables")
     watch.watch(model, "read_cells", "reading the tables")
     for cells in (reading.MediaCells, reading.TextCells):
         watch.watch(cells, "values", lambda cells, *args, **kwargs: f"{cells.name}: reading and decoding")
         watch.watch(cells, "digests", lambda cells, *args, **kwargs: f"{cells.name}: reading and hashing")
-    watch.watch(model.Model, "_encoders", "fitting encoders")
+    watch.watch(model, "choose_encoders", "fitting encoders")
     watch.watch(model, "fit_plain", "fitting plain features")
     watch.watch(gather, "frozen", lambda part, cells, *args, **kwargs: f"{cells.name}: frozen features")
     watch.watch(gather.Prepared, "of", lambda part, cells, *args, **kwargs: f"{cells.name}: preparing")

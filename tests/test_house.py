@@ -26,7 +26,7 @@ FLOORS = {
     "data": 2,
     "modality": 3, "fusion": 3, "task": 3,
     "network": 4, "learn": 4,
-    "judge": 5,
+    "keep": 5, "judge": 5,
     "model": 6,
     "demo": 7,
     "cli": 8, "__init__": 8,

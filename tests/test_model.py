@@ -324,8 +324,8 @@ def test_a_column_that_says_train_valid_or_test():
 def test_groups_stay_whole_and_are_no_feature(monkeypatch):
     training = [record | {"speaker": f"s{i // 4}"} for i, record in enumerate(records(60))]
     seen = {}
-    real = Model._divide
-    monkeypatch.setattr(Model, "_divide", lambda self, tables, talk: seen.setdefault("rows", real(self, tables, talk)))
+    real = polysense.model.divide
+    monkeypatch.setattr(polysense.model, "divide", lambda tables, **how: seen.setdefault("rows", real(tables, **how)))
     made = model(group="speaker").fit(training)
     train, valid = ({training[i]["speaker"] for i in rows} for rows in seen["rows"])
     assert train and valid and not train & valid

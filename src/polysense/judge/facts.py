@@ -1,0 +1,90 @@
+"""What is remembered of how a model was made: its data, its versions, its recipe. JSON throughout."""
+
+from __future__ import annotations
+
+import importlib.metadata as metadata
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data import joined
+from ..data.reading import Cells
+from ..data.schema import Schema
+from ..data.tables import Table
+
+_PACKAGES = ("polysense", "torch", "transformers", "numpy", "scikit-learn")
+
+
+def data_facts(
+    tables: Sequence[Table], schema: Schema, cells: Mapping[str, Cells], train_rows: np.ndarray, valid_rows: np.ndarray,
+    leaks: Mapping[str, int],
+) -> dict[str, Any]:
+    """What was found in the tables: kinds with their reasons, counts, unreadable cells.
+
+    Args:
+        cells: of all tables behind each other.
+        leaks: {view: validation records whose content also stands in training}.
+    """
+    records = sum(len(table.records) for table in tables)
+    return {
+        "columns": [[column.name, column.kind, column.reason] for column in schema.columns],
+        "records": records,
+        "train": len(train_rows), "valid": len(valid_rows),
+        "without_target": sum(len(table.targets) - len(table.rows) for table in tables),
+        "absent": {view: int((~mine.present).sum()) for view, mine in cells.items()},
+        "empty": {
+            name: records - sum(part.nonempty[name] for part in joined.each(mine))
+            for mine in cells.values() for name in mine.view.columns
+        },
+        "bad_cells": joined.faults(cells),
+        "missing_words": joined.missing_words(cells),
+        "identical_in_train_and_valid": dict(leaks),
+        "notes": [note for table in tables for note in table.records.notes],
+    }
+
+
+def shown_data(data: Mapping[str, Any], bad_cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The data facts as the report shows them: columns, unreadable cells, notes in sentences.
+
+    Args:
+        data: what ``data_facts`` gave.
+        bad_cells: of the table that was evaluated.
+    """
+    notes = [*data["notes"], f"{data['train']} records for training, {data['valid']} for validation"]
+    if data["without_target"]:
+        notes.append(f"{data['without_target']} records without a target were left out")
+    notes += [
+        f"column '{view}': {count} validation records hold the very content of a training record"
+        for view, count in data["identical_in_train_and_valid"].items()
+    ]
+    notes += [
+        f"column '{column}': {', '.join(f'{word!r} {count} times' for word, count in words.items())} taken as missing"
+        for column, words in data["missing_words"].items()
+    ]
+    notes.append(f"{len(data['bad_cells'])} cells of the training table could not be read")
+    return {
+        "columns": [
+            {"column": name, "kind": kind, "reason": reason, "missing": data["empty"].get(name, 0)}
+            for name, kind, reason in data["columns"]
+        ],
+        "bad_cells": [*data["bad_cells"], *bad_cells], "notes": notes,
+    }
+
+
+def made_facts(*, seed: int, source: str, training: Any, started: float) -> dict[str, Any]:
+    """Versions, seed, source, settings of training, date and CPU seconds since ``started``."""
+    return {
+        "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "seed": seed, "source": source, "cpu_seconds": round(time.process_time() - started, 1),
+        "train": {**vars(training)}, "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

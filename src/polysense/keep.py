@@ -1,0 +1,152 @@
+"""Model folders: what of a model is kept, and how it comes back.
+
+The folder's form (JSON, safetensors, hashes, written aside and renamed) is ``store``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import store
+from .contracts import Plain
+from .data.schema import Schema
+from .errors import BadModel
+from .layers import Condition, safe
+from .learn import blend
+from .learn.choose import encoder_again, full_name, tower_copies
+from .learn.plan import Plan
+from .learn.rivals import Rivals
+from .network import Encoders, Network
+from .registry import modalities, tasks
+
+
+@dataclass
+class Learned:
+    """All that a fitted model has learned.
+
+    Attributes:
+        plains: {view: plain features} for the rivals.
+        rivals: regressions per subset of views.
+        share: of the answer that the regressions give.
+        facts: JSON of ``history``, ``data``, ``made`` and ``valid``.
+    """
+
+    network: Network
+    task: Any
+    schema: Schema
+    plains: dict[str, Plain]
+    rivals: Rivals
+    share: blend.Share
+    facts: dict[str, Any]
+
+
+def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towers: bool = False) -> None:
+    """Write a model folder.
+
+    Args:
+        recipe: the model's settings.
+        with_towers: copy the towers in.
+
+    Raises:
+        Mistake: the folder holds something other than a model.
+        CannotWrite: disk full or no permission; what stood there is untouched.
+    """
+    network = learned.network
+    encoders = encoder_parts(network.encoders)
+    facts = {
+        "kind": "model", **learned.facts,
+        "recipe": dict(recipe) | {
+            "encoders": {view: full_name(encoder) for view, encoder in network.encoders.encoders.items()},
+        },
+        "towers": {view: part["state"]["tower"] for view, part in encoders.items() if "tower" in part["state"]},
+        "classes": list(learned.task.classes), "schema": learned.schema.to_json(), "regressions": vars(learned.share),
+    }
+    task = learned.task
+    store.save(folder, facts, {
+        "model": {
+            "encoders": encoders, "task": {"options": _options_of(task), "state": task.state()},
+            "weights": {key: value.numpy() for key, value in network.state_dict().items()},
+        },
+        "rivals": {
+            "plain": {view: part.state() for view, part in learned.plains.items()}, "state": learned.rivals.state(),
+        },
+    }, tower_copies(network.encoders.encoders) if with_towers else None)
+
+
+def load(folder: str | Path, own: Mapping[str, torch.nn.Module] | None = None) -> tuple[dict[str, Any], Learned]:
+    """The recipe and what was learned, from a folder that ``save`` wrote.
+
+    Args:
+        own: {view: module}, for the views that were trained with a user's own module.
+
+    Raises:
+        BadModel: damaged, foreign, or trained with another tower.
+    """
+    facts, parts = store.load(folder)
+    if facts.get("kind") != "model":
+        raise BadModel(f"{folder} holds a {facts.get('kind')}, not a model")
+    recipe = facts["recipe"]
+    plan = Plan.of(recipe["fusion"], recipe["task"], recipe["options"])
+    task = tasks.make(recipe["task"], **parts["model"]["task"]["options"])
+    task.load(parts["model"]["task"]["state"])
+    encoders, conditions = encoders_again(parts["model"]["encoders"], own or {})
+    for view, encoder in encoders.items():
+        encoder.carried = Path(folder) / "towers" / safe(view)
+    with torch.random.fork_rng():
+        network = Network(Encoders(encoders, conditions), plan.fusion, task, **plan.training.network())
+    weights = {key: torch.tensor(value) for key, value in parts["model"]["weights"].items()}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise BadModel(
+            f"{folder} does not fit this version of polysense ({facts['made']['versions']['polysense']} wrote it); "
+            "fit the model anew"
+        ) from None
+    schema = Schema.from_json(facts["schema"])
+    plains = plains_again(parts["rivals"]["plain"], schema)
+    return recipe, Learned(
+        network.eval(), task, schema, plains, Rivals.load(parts["rivals"]["state"]), blend.Share(**facts["regressions"]),
+        {name: facts[name] for name in ("history", "data", "made", "valid")},
+    )
+
+
+def encoder_parts(encoders: Encoders) -> dict[str, dict[str, Any]]:
+    """{view: name, options and state of its encoder, shape of its condition}: a tree of JSON values and arrays."""
+    return {
+        view: {
+            "name": encoder.name, "options": encoder.options(), "state": encoder.state(),
+            "condition": _shape(encoders.conditions[view]) if view in encoders.conditions else None,
+        }
+        for view, encoder in encoders.encoders.items()
+    }
+
+
+def encoders_again(
+    parts: Mapping[str, Mapping[str, Any]], own: Mapping[str, torch.nn.Module]
+) -> tuple[dict[str, Any], dict[str, Condition]]:
+    """Encoders and empty conditions from what ``encoder_parts`` gave."""
+    encoders = {view: encoder_again(view, part, own) for view, part in parts.items()}
+    return encoders, {view: Condition().empty(*part["condition"]) for view, part in parts.items() if part["condition"]}
+
+
+def plains_again(states: Mapping[str, Any], schema: Schema) -> dict[str, Plain]:
+    """{view: plain features} from their states."""
+    modality = {view.name: view.modality for view in schema.views}
+    plains = {}
+    for view, state in states.items():
+        plains[view] = modalities[modality[view]].plain()
+        plains[view].load(state)
+    return plains
+
+
+def _shape(condition: Condition) -> list[int]:
+    return [len(condition.mean), condition.dim]
+
+
+def _options_of(task: Any) -> dict[str, Any]:
+    return {name: getattr(task, name) for name in tasks.about(task.name).options}

@@ -1,0 +1,132 @@
+"""Which encoder reads which view: the user's, or the default with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..contracts import Encoder
+from ..data.reading import Cells
+from ..errors import BadModel, BadOption, BadTable
+from ..layers import safe
+from ..modality.towers import default_encoder
+from ..own import Own
+from ..registry import encoders as encoder_shelf
+from ..registry import modalities, suggest
+from .gather import sample, tell_kinds
+
+
+def choose_encoders(
+    named: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]], cells: Mapping[str, Cells], rows: np.ndarray,
+    *, seed: int, download: bool, say: Callable[[str], None], check: Callable[[], None],
+) -> dict[str, Encoder]:
+    """{view: fitted encoder}: the user's where named, else the default, each printed with its reason.
+
+    Args:
+        named: {view: name, name with tower, or module}.
+        options: {view: options of its encoder}.
+        cells: {view: cells}.
+        rows: training rows.
+        download: a hub id may be downloaded.
+        say: takes a sentence for the user.
+        check: stops where the policy for unreadable cells says so.
+
+    Raises:
+        BadOption: an encoder or option that does not fit the view.
+        BadTable: no training record has a readable view.
+    """
+    for view in named:
+        if view not in cells:
+            raise BadOption(f"encoder given for '{view}', which is no view; {suggest(view, sorted(cells))}")
+    made = {}
+    for view in sorted(cells):
+        mine = dict(options.get(view, {}))
+        values = sample(cells[view], rows, seed)
+        given = named.get(view)
+        if isinstance(given, torch.nn.Module):
+            encoder = own_encoder(given, cells[view].view.modality, mine)
+            reason = "given"
+        else:
+            name, chosen, reason = (
+                (*split_name(given), "given") if given else default_encoder(cells[view].view.modality, values, len(rows))
+            )
+            encoder_shelf.check(name, mine, f"{view}.")
+            if not name.startswith(f"{cells[view].view.modality}."):
+                raise BadOption(
+                    f"encoder '{name}' does not read {cells[view].view.modality} views such as '{view}'; "
+                    + suggest(name, [n for n in encoder_shelf if n.startswith(f"{cells[view].view.modality}.")])
+                )
+            try:
+                encoder = encoder_shelf.make(name, **{**chosen, **mine})
+            except BadOption as error:
+                raise BadOption(f"view '{view}': {error}") from None
+        if not values:
+            check()
+            raise BadTable(
+                f"no training record has a readable '{view}'; declare the column as ignore (--columns {view}=ignore)"
+            )
+        encoder.download = download
+        tell_kinds(encoder, cells[view])
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            encoder.fit(values)
+        say(f"{view} <- {encoder.name}: {reason}")
+        made[view] = encoder
+    return made
+
+
+def own_encoder(module: torch.nn.Module, modality: str, options: Mapping[str, Any]) -> Encoder:
+    """A user's own module as encoder of a view.
+
+    It is called with the tensors that the modality's from-scratch encoder prepares and returns
+    ``Tokens``, (B, W) or (B, T, W). A module that is an ``Encoder`` is taken as it is.
+    """
+    if isinstance(module, Encoder):
+        return module
+    return Own(module, encoder_shelf.make(modalities[modality].large, **options))
+
+
+def tower_copies(encoders: Mapping[str, Encoder]) -> dict[str, Path]:
+    """{name in the model folder: file} of all towers."""
+    return {
+        f"towers/{safe(view)}/{path.name}": path
+        for view, encoder in encoders.items() if encoder.tower for path in encoder.found().files()
+    }
+
+
+def encoder_again(view: str, part: Mapping[str, Any], own: Mapping[str, torch.nn.Module]) -> Encoder:
+    """An encoder from what a model folder keeps of it.
+
+    Args:
+        part: {"name", "options", "state"}.
+        own: {view: module} for views that were trained with a user's own module.
+
+    Raises:
+        BadModel: the view's own module is not given.
+    """
+    if part["name"] in encoder_shelf:
+        encoder = encoder_shelf.make(part["name"], **part["options"])
+    elif view in own:
+        encoder = own_encoder(own[view], part["name"].split(".")[0], part["options"])
+    else:
+        raise BadModel(
+            f"view '{view}' was trained with a module of your own; load it with "
+            f"polysense.load(folder, encoders={{'{view}': YourModule()}})"
+        )
+    encoder.load(part["state"])
+    return encoder
+
+
+def full_name(encoder: Encoder) -> str:
+    """Name, and the tower behind a colon: what ``encoders`` takes."""
+    return f"{encoder.name}:{encoder.options()['tower']}" if encoder.tower else encoder.name
+
+
+def split_name(given: Any) -> tuple[str, dict[str, Any]]:
+    """"image.pretrained:FOLDER" -> name and options."""
+    name, colon, tower = str(given).partition(":")
+    return name, {"tower": tower} if colon else {}

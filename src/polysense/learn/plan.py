@@ -1,0 +1,107 @@
+"""What the user asked for, checked before any data is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import numpy as np
+
+from ..errors import BadOption
+from ..registry import fusions, suggest, tasks
+from .loop import Training
+
+#: Sections of ``options`` that are not views.
+SECTIONS = ("fusion", "train", "task")
+#: Setting -> what it may be, and how a message says so.
+TYPES = {
+    **dict.fromkeys(("target", "group", "split"), (str, "the name of a column")),
+    **dict.fromkeys(("task", "fusion", "on_bad"), (str, "a name")),
+    **dict.fromkeys(("columns", "encoders", "options"), (Mapping, "pairs of a name and a value")),
+    "seed": ((int, np.integer), "a whole number"), "max_bad": ((int, float), "a share from 0 to 1"),
+}
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a model that have the wrong type or are out of their range.
+
+    Raises:
+        BadOption: which one, and what it may be.
+    """
+    for name, (kinds, words) in TYPES.items():
+        value = settings[name]
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise BadOption(f"{name}={value!r} must be {words}")
+    for name in ("columns", "encoders", "options"):
+        for key in settings[name] or {}:
+            if not isinstance(key, str):
+                raise BadOption(f"{name} has the name {key!r}; names are words, so put it in quotes")
+    for name, kind in (settings["columns"] or {}).items():
+        if not isinstance(kind, str):
+            raise BadOption(f"columns has {name}={kind!r}; it must name a kind, such as {name}=number")
+    if not 0 <= settings["seed"] < 2**32:
+        raise BadOption(f"seed={settings['seed']} must be a whole number from 0 to {2**32 - 1}")
+    if settings["group"] is not None and settings["group"] == settings["target"]:
+        raise BadOption(f"'{settings['group']}' is both the target and the group; name another group column")
+    if settings["on_bad"] not in ("error", "mask", "drop"):
+        raise BadOption(f"on_bad='{settings['on_bad']}' must be 'error', 'mask' or 'drop'")
+    if not 0 <= settings["max_bad"] <= 1:
+        raise BadOption(f"max_bad={settings['max_bad']} must be a share from 0 to 1")
+    if settings["task"] not in tasks:
+        tasks[settings["task"]]
+
+
+@dataclass
+class Plan:
+    """The user's options, checked before any data is read.
+
+    Attributes:
+        name: of the fusion.
+        options: {section or view: {option: value}}.
+        training: how the network is trained.
+    """
+
+    name: str
+    options: dict[str, dict[str, Any]]
+    training: Training
+
+    @classmethod
+    def of(cls, fusion: str, task: str, options: Mapping[str, Any]) -> Plan:
+        """Options written flat ("train.epochs": 20) or nested, sorted into their sections.
+
+        Raises:
+            BadOption: a section or an option that does not exist, or a value out of its range.
+        """
+        nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        for key, value in options.items():
+            section, dot, name = key.partition(".")
+            if isinstance(value, Mapping) and not dot:
+                nested.setdefault(section, {}).update(value)
+            elif not dot:
+                raise BadOption(f"option '{key}' lacks its section; write fusion.{key}, train.{key}, task.{key} or VIEW.{key}")
+            else:
+                nested.setdefault(section, {})[name] = value
+        fusions.check(fusion, nested["fusion"], "fusion.")
+        tasks.check(task, nested["task"], "task.")
+        fusions.check_types(fusion, nested["fusion"], "fusion.")
+        tasks.check_types(task, nested["task"], "task.")
+        known = list(signature(Training).parameters)
+        for name in nested["train"]:
+            if name not in known:
+                raise BadOption(f"training has no option 'train.{name}'; " + suggest(name, known, "train."))
+        return cls(fusion, nested, Training(**nested["train"]))
+
+    def check_views(self, views: Sequence[str]) -> None:
+        """Refuse options of a view that the table does not have."""
+        for section in self.options:
+            if section not in SECTIONS and section not in views:
+                raise BadOption(
+                    f"options were given for '{section}', which is no view of the table; "
+                    + suggest(section, [*SECTIONS, *views])
+                )
+
+    def fusion(self, views: Sequence[str], dim: int) -> Any:
+        """The chosen fusion with the user's options."""
+        return fusions.make(self.name, views, dim, **self.options["fusion"])
