@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from . import keep
+from . import keep, processes
 from .contracts import Encoder, Plain
 from .data import joined
 from .data.cache import Cache
@@ -428,7 +428,8 @@ class Model(ClassifierMixin, BaseEstimator):
         settings = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_KEPT}
         for name in ("columns", "options"):
             settings[name] = dict(settings[name] or {})
-        keep.save(Path(folder), settings, self._learned(), with_towers=with_towers)
+        learned = self._learned()
+        processes.from_first(lambda: keep.save(Path(folder), settings, learned, with_towers=with_towers))
 
     def _learned(self) -> keep.Learned:
         facts = {"history": self.history_, "data": self.data_report_, "made": self.made_, "valid": self.valid_}

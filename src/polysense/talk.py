@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from . import processes
+
 
 class Talk:
-    """What a long job says while it works.
+    """What a long job says while it works; of several processes only the first one speaks.
 
     Args:
         loud: False says nothing.
     """
 
     def __init__(self, loud: bool = True) -> None:
-        self.loud = loud
+        self.loud = loud and processes.first()
 
     def say(self, text: str) -> None:
         """A remark, on lines of its own, never folded."""

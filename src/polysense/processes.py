@@ -1,0 +1,91 @@
+"""Several processes on one job, as ``torchrun`` starts them: who works on what, and how answers come together.
+
+Alone, every function here is the identity. W processes; gloo between CPUs, nccl between GPUs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+
+def count() -> int:
+    """W, as torchrun says it in the environment; 1 without it."""
+    return max(1, int(os.environ.get("WORLD_SIZE") or 1))
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return int(os.environ.get("RANK") or 0) if count() > 1 else 0
+
+
+def first() -> bool:
+    """Whether this is the process that talks and writes."""
+    return rank() == 0
+
+
+def mine(items: Sequence[Any]) -> Sequence[Any]:
+    """Every W-th item, beginning with this process's own.
+
+    >>> mine([1, 2, 3])
+    [1, 2, 3]
+    """
+    return items[rank() :: count()]
+
+
+@cache
+def _start() -> None:
+    from accelerate import PartialState
+
+    PartialState()
+
+
+def wait() -> None:
+    """Go on when all processes have come here."""
+    if count() > 1:
+        import torch.distributed as distributed
+
+        _start()
+        distributed.barrier()
+
+
+def from_first(make: Callable[[], None]) -> None:
+    """Let the first process do something while the others wait, then all go on.
+
+    A mistake of the first one is its own to raise; the others end with torchrun.
+    """
+    if first():
+        make()
+    wait()
+
+
+def together(part_NK: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray:
+    """The parts that the processes computed, put where they belong.
+
+    Args:
+        part_NK: (n, ...) of this process.
+        rows: (n,) places of its rows among all.
+        total: N.
+
+    Returns:
+        (N, ...), the same in every process.
+
+    >>> together(np.array([[2.0], [1.0]]), np.array([1, 0]), 2).tolist()
+    [[1.0], [2.0]]
+    """
+    out = np.zeros((total, *part_NK.shape[1:]), part_NK.dtype)
+    out[rows] = part_NK
+    if count() > 1:
+        import torch
+        import torch.distributed as distributed
+
+        _start()
+        whole = torch.from_numpy(out)
+        on = whole.cuda() if distributed.get_backend() == "nccl" else whole
+        distributed.all_reduce(on)  # every row is zero in all processes but one
+        out = on.cpu().numpy()
+    return out
