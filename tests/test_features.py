@@ -11,12 +11,12 @@ import torch
 from polysense import demo
 from polysense.contracts import Encoder, Plain, digest
 from polysense.data.cache import Cache
+from polysense.data.joined import Joined
 from polysense.data.reading import read_cells
 from polysense.data.records import as_records
 from polysense.data.schema import guess
 from polysense.learn import features
 from polysense.learn.features import Prepared, Views, frozen
-from polysense.data.joined import Joined
 from polysense.learn.gather import fit_conditions, gather, sample
 from polysense.network import Encoders, Network
 from polysense.registry import fusions, tasks
@@ -98,7 +98,7 @@ def test_the_order_of_rows_survives_chunks(tmp_path, monkeypatch):
     np.testing.assert_array_equal(frozen(Lengths(), text_cells(), Cache(tmp_path)), EXPECTED)
     texts = [f"{'w' * (1 + i * 7 % 23)} {i}" for i in range(40)]
     out = frozen(Lengths(), text_cells(texts), Cache(tmp_path))
-    np.testing.assert_allclose(out[:, 0], [sum(map(len, text.split())) / 2 for text in texts])
+    np.testing.assert_allclose(np.asarray(out)[:, 0], [sum(map(len, text.split())) / 2 for text in texts])
 
 
 def test_positions_are_kept_apart_from_pooled_outputs(tmp_path):
@@ -106,6 +106,7 @@ def test_positions_are_kept_apart_from_pooled_outputs(tmp_path):
     frozen(Lengths(), cells, cache)
     out = frozen(Lengths(), cells, cache, pool=False)
     assert out.shape == (7, 4, 2)
+    out = np.asarray(out)
     np.testing.assert_array_equal(out[5, :, 0], [1, 4, 4, 5])
     assert out[0, 0].tolist() == [3, 1] and np.isnan(out[0, 1:]).all() and np.isnan(out[2]).all()
 
@@ -138,7 +139,7 @@ def test_an_unreadable_cell_loses_its_presence(tmp_path):
 
 def test_plain_features_go_the_same_way(tmp_path):
     part, cells = Words(), text_cells()
-    np.testing.assert_array_equal(frozen(part, cells, Cache(tmp_path))[:, 0], [3, 5, 0, 3, 4, 17, 5])
+    np.testing.assert_array_equal(np.asarray(frozen(part, cells, Cache(tmp_path)))[:, 0], [3, 5, 0, 3, 4, 17, 5])
     assert len(part.asked) == 4
 
 

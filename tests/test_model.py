@@ -90,9 +90,9 @@ def test_an_absent_slot_is_never_read(fitted, unseen, monkeypatch):
 
     def spoilt(self, conditions):
         views = real(self, conditions)
-        for i, view in enumerate(views.names):
+        for view in views.names:
             if view in views.frozen:
-                views.frozen[view][~views.present_NV[:, i]] = np.nan
+                views.frozen[view].fill = np.nan
         return views
 
     monkeypatch.setattr(Gathered, "views", spoilt)

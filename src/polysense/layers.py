@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -173,16 +173,30 @@ class Condition(nn.Module):
 
     def fit(self, x_NP: Tensor) -> Condition:
         """Learn mean, deviation and axes from training rows (N, P)."""
-        x_NP = x_NP.double()
-        mean, spread = x_NP.mean(0), x_NP.std(0, unbiased=False)
+        return self.fit_blocks(lambda: [x_NP])
+
+    def fit_blocks(self, blocks: Callable[[], Iterable[Tensor]]) -> Condition:
+        """The same from blocks of rows, which are gone through at most three times.
+
+        Args:
+            blocks: begins anew with every call.
+        """
+        def total(what: Callable[[Tensor], Tensor]) -> Tensor:
+            return sum(what(x_NP.double()) for x_NP in blocks())
+
+        count = total(lambda x_NP: torch.tensor(float(len(x_NP)), dtype=torch.float64))
+        mean = total(lambda x_NP: x_NP.sum(0)) / count
+        spread = (total(lambda x_NP: (x_NP - mean).square().sum(0)) / count).sqrt()
         inverse = torch.where(spread > 1e-6 * (1 + mean.abs()), 1 / spread.clamp_min(1e-12), 0.0)
         if not self.scale:
             mean, inverse = torch.zeros_like(mean), torch.ones_like(inverse)
-        width = x_NP.shape[1]
         basis = torch.zeros(0, 0, dtype=torch.float64)
-        if width > self.widest:
-            z_NP = (x_NP - mean) * inverse
-            values, vectors = torch.linalg.eigh(z_NP.T @ z_NP)
+        if len(mean) > self.widest:
+            def gram(x_NP: Tensor) -> Tensor:
+                z_NP = (x_NP - mean) * inverse
+                return z_NP.T @ z_NP
+
+            values, vectors = torch.linalg.eigh(total(gram))
             useful = int((values > 1e-6 * values.max()).sum())
             basis = vectors.flip(1)[:, : max(1, min(self.axes, useful))]
         self._make(mean.float(), inverse.float(), basis.float().contiguous())  # layout decides the last bit

@@ -22,6 +22,7 @@ from .data import joined
 from .data.cache import Cache
 from .data.reading import Cells, ViewCells, judge_faults, read_cells
 from .data.records import Records, as_records
+from .data.rows import only_of
 from .data.schema import Schema, guess
 from .data.tables import Table, column_of, divide, groups_of, joined_groups, open_table, row_name
 from .errors import BadTable, NotFitted
@@ -29,7 +30,7 @@ from .judge.evaluate import evaluate
 from .judge.facts import data_facts, made_facts, shown_data
 from .learn import blend
 from .learn.choose import choose_encoders, full_name
-from .learn.features import Views, answer, encode
+from .learn.features import Encoded, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
 from .learn.loop import train
 from .learn.plan import Plan, check_settings
@@ -37,7 +38,6 @@ from .learn.rivals import Rivals, subsets_of
 from .network import Encoders, Network
 from .registry import tasks
 from .talk import Talk
-from .tokens import Tokens
 
 #: Below this many records a look into the disk cache costs more than it can save.
 FEW_TO_CACHE = 32
@@ -150,7 +150,7 @@ class Model(ClassifierMixin, BaseEstimator):
         job.cells = joined.join([read_cells(table.records, job.schema) for table in job.tables])
         for mine in job.cells.values():
             if mine.media:  # opens every file once: a wrong folder is told before hours of work
-                mine.digests()
+                mine.hashes(np.arange(mine.n))
         self._check_faults(job.cells)
         job.task = tasks.make(self.task, **job.plan.options["task"])
         job.targets = [value for table in job.tables for value in table.targets]
@@ -185,7 +185,7 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _rivals(self, job: _Job) -> Rivals:
         def part(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-            blocks = {view: block[rows] for view, block in job.found.plain.items()}
+            blocks = only_of(job.found.plain, rows)
             return blocks, job.found.present_NV[rows], job.labels["label"][rows]
 
         with job.talk.bar("rivals", 2 * len(subsets_of(job.found.names))) as advance:
@@ -236,7 +236,7 @@ class Model(ClassifierMixin, BaseEstimator):
                 job.found, tokens, valid, job.targets, joined_groups(job.tables, self.group), subsets=False, samples=1000
             )
 
-    def _share(self, job: _Job, tokens: Mapping[str, Tokens]) -> blend.Share:
+    def _share(self, job: _Job, tokens: Encoded) -> blend.Share:
         """The regressions' share of the answer: as given, or as validation chooses it.
 
         Args:
@@ -247,7 +247,7 @@ class Model(ClassifierMixin, BaseEstimator):
         valid = job.valid_rows
         return blend.choose(
             lambda mask: answer(job.network, tokens, mask), job.rivals,
-            {view: block[valid] for view, block in job.found.plain.items()}, job.found.present_NV[valid],
+            only_of(job.found.plain, valid), job.found.present_NV[valid],
             job.labels["label"][valid],
         )
 
@@ -321,8 +321,8 @@ class Model(ClassifierMixin, BaseEstimator):
             talk.say(remark)
         rows = np.setdiff1d(table.rows, joined.bad_rows(cells)) if self.on_bad == "drop" else table.rows
         result = self._evaluation(
-            found, _kept(tokens, rows), rows, table.targets, groups_of(table.records, self.group), subsets=subsets,
-            samples=samples,
+            found, tokens.only(rows) if len(rows) else tokens, rows, table.targets, groups_of(table.records, self.group),
+            subsets=subsets, samples=samples,
         )
         talk.bad_cells(joined.faults(cells), len(table.records))
         return result | {"bad_cells": joined.faults(cells)}
@@ -351,13 +351,13 @@ class Model(ClassifierMixin, BaseEstimator):
         )
 
     def _evaluation(
-        self, found: Gathered, tokens: Mapping[str, Tokens], rows: np.ndarray, targets: Sequence[Any],
+        self, found: Gathered, tokens: Encoded, rows: np.ndarray, targets: Sequence[Any],
         groups: Sequence[Any] | None, *, subsets: bool, samples: int,
     ) -> dict[str, Any]:
         """Judge the given rows; ``tokens`` are of these rows, everything else is of all."""
         labels = self.task_.encode([targets[row] for row in rows])["label"]
         unseen = Counter(str(targets[row]) for row, label in zip(rows, labels, strict=True) if label < 0)
-        plain = {view: block[rows] for view, block in found.plain.items()}
+        plain = only_of(found.plain, rows)
         return evaluate(
             lambda mask: self._mixed(tokens, plain, mask), found.present_NV[rows], labels,
             views=found.names, classes=list(self.task_.classes), prior=self.task_.prior(), rivals=self.rivals_,
@@ -365,7 +365,7 @@ class Model(ClassifierMixin, BaseEstimator):
             samples=samples, seed=self.seed, rows=rows.tolist(), unseen=unseen,
         )
 
-    def _mixed(self, tokens: Mapping[str, Tokens], plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
+    def _mixed(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
         """(N, C): the network's answer and the regressions', by their shares."""
         ours = answer(self.network_, tokens, mask_NV)
         weight = self.regressions_.weight
@@ -514,10 +514,6 @@ def _check_classes(task: Any, records: int, target: str | None) -> None:
             f"the target{f' {target!r}' if target else ''} holds {count:,} classes in {records:,} training records; with "
             "fewer than two records a class nothing can be learned, and an id or a measured number is no class"
         )
-
-
-def _kept(tokens: Mapping[str, Tokens], rows: np.ndarray) -> dict[str, Tokens]:
-    return {view: Tokens(part.x[rows], part.mask[rows]) for view, part in tokens.items()}
 
 
 def _numbered(names: Sequence[Any]) -> np.ndarray:

@@ -268,9 +268,11 @@ class Network(nn.Module):
                 records, frozen and conditioned, NaN where a record has fewer positions, or the
                 prepared arrays of the present ones}}.
         """
-        return {view: self._encode(view, dict(batch[view])) for view in self.views}
+        return {view: self.encode_view(view, batch[view]) for view in self.views}
 
-    def _encode(self, view: str, arrays: dict[str, Tensor]) -> Tokens:
+    def encode_view(self, view: str, batch: Mapping[str, Tensor]) -> Tokens:
+        """Tokens of one view, from what ``encode`` takes of it."""
+        arrays = dict(batch)
         present_B = arrays.pop("present")
         if "features" in arrays:
             x = arrays["features"]

@@ -4,15 +4,18 @@ One folder a fingerprint (encoder, options, state), in it shards. A shard is one
 in numpy's format, one after the other: its keys (digest and checksum of each row), then the rows,
 which are memory-mapped. A shard is written aside, synced and renamed: several processes may write,
 and a killed one leaves nothing half done. A shard that is damaged counts as absent.
+
+Of each row some 50 bytes stay in memory; mapped pages are given back after they were read.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,6 @@ class Cache:
         self.folder: Path | None = None
         self.why_off = ""
         self._shards: dict[str, dict[str, _Shard | None]] = {}
-        self._found: dict[str, dict[str, tuple[_Shard, int]]] = {}
         try:
             chosen = Path(folder) if folder is not None else _default()
             if chosen is None:
@@ -60,22 +62,30 @@ class Cache:
     def off(cls, why: str = "switched off") -> Cache:
         """A cache that holds nothing and keeps nothing."""
         cache = cls.__new__(cls)
-        cache.folder, cache.why_off, cache._shards, cache._found = None, why, {}, {}
+        cache.folder, cache.why_off, cache._shards = None, why, {}
         return cache
 
     def get(self, fingerprint: str, digests: Iterable[str | None]) -> dict[str, np.ndarray]:
         """The rows that are there, memory-mapped and read-only; one whose checksum is wrong is not there."""
-        if self.folder is None:
-            return {}
-        found = self._index(fingerprint)
-        rows: dict[str, np.ndarray] = {}
-        for key in digests:
-            if key in found and key not in rows:
-                shard, i = found[key]
-                row = shard.rows[i]
-                if _check(key, row) == shard.checks[i]:
-                    rows[key] = row
-        return rows
+        keys = [key for key in dict.fromkeys(digests) if key is not None]
+        places = self.find(fingerprint, np.array([key.encode() for key in keys]))
+        rows = ((key, places.row(i)) for i, key in enumerate(keys))
+        return {key: row for key, row in rows if row is not None}
+
+    def find(self, fingerprint: str, keys: np.ndarray) -> Places:
+        """Where the rows of many digests are, without reading them.
+
+        Args:
+            keys: (U,) bytes.
+        """
+        shard_U, row_U = np.full(len(keys), -1, np.int32), np.zeros(len(keys), np.int32)
+        shards = [] if self.folder is None or not len(keys) else self._open_all(fingerprint)
+        for number, shard in enumerate(shards):  # a later one stands for an earlier one
+            at = np.searchsorted(shard.keys, keys, sorter=shard.order).clip(max=len(shard.keys) - 1)
+            row = shard.order[at]
+            here = shard.keys[row] == keys
+            shard_U[here], row_U[here] = number, row[here]
+        return Places(keys, shards, shard_U, row_U)
 
     def put(self, fingerprint: str, digests: Sequence[str | None], arrays: np.ndarray) -> None:
         """Keep rows; those without digest are passed over. A full disk switches writing off (``why_off``).
@@ -113,24 +123,19 @@ class Cache:
             raise ValueError(f"a fingerprint is letters and digits, not {fingerprint!r}")
         return self.folder / fingerprint
 
-    def _index(self, fingerprint: str) -> dict[str, tuple[_Shard, int]]:
-        """Digest -> place, brought up to date with the folder."""
+    def _open_all(self, fingerprint: str) -> list[_Shard]:
+        """The shards of a fingerprint, oldest first, brought up to date with the folder."""
         known = self._shards.setdefault(fingerprint, {})
-        found = self._found.setdefault(fingerprint, {})
         home = self._home(fingerprint)
         try:
             names = {name for name in os.listdir(home) if name.endswith(".npy")}
         except OSError:
             names = set()
-        if any(name not in names for name in known):  # merged away by us or by another process
-            known.clear()
-            found.clear()
+        for name in known.keys() - names:  # merged away by us or by another process
+            del known[name]
         for name in sorted(names - known.keys()):
-            shard = _open(home / name)
-            known[name] = shard
-            if shard is not None:
-                found.update((key, (shard, i)) for i, key in enumerate(shard.keys))
-        return found
+            known[name] = _open(home / name)
+        return [shard for _, shard in sorted(known.items()) if shard is not None and len(shard.keys)]
 
     def _merge(self, fingerprint: str) -> None:
         """Many small shards -> one for each shape. The new one is there before the old ones go."""
@@ -147,12 +152,13 @@ class Cache:
         for shards in groups.values():
             taken: dict[str, tuple[_Shard, int]] = {}
             for shard in shards:
-                for i, key in enumerate(shard.keys):
+                for i, key in enumerate(key.decode() for key in shard.keys.tolist()):
                     if key not in taken and _check(key, shard.rows[i]) == shard.checks[i]:
                         taken[key] = (shard, i)
+                shard.release()
             if taken:
-                checks = [shard.checks[i] for shard, i in taken.values()]
-                _write(home, list(taken), checks, (shard.rows[i][None] for shard, i in taken.values()))
+                checks = [int(shard.checks[i]) for shard, i in taken.values()]
+                _write(home, list(taken), checks, _in_turn(taken.values()))
         for file in small:
             file.unlink(missing_ok=True)
         for file in home.glob(".aside-*"):
@@ -160,11 +166,48 @@ class Cache:
                 file.unlink(missing_ok=True)
 
 
+class Places:
+    """Where the rows of U digests are.
+
+    A row whose checksum proves wrong when it is read is not there after all.
+    """
+
+    def __init__(self, keys: np.ndarray, shards: list[_Shard], shard_U: np.ndarray, row_U: np.ndarray) -> None:
+        self.keys, self.shards, self.shard_U, self.row_U = keys, shards, shard_U, row_U
+
+    @property
+    def known(self) -> np.ndarray:
+        """(U,) bool: some shard names the digest."""
+        return self.shard_U >= 0
+
+    def row(self, u: int) -> np.ndarray | None:
+        """One row, memory-mapped and read-only; None where it is not there."""
+        if self.shard_U[u] < 0:
+            return None
+        shard, i = self.shards[self.shard_U[u]], self.row_U[u]
+        row = shard.rows[i]
+        return row if _check(self.keys[u].decode(), row) == shard.checks[i] else None
+
+    def read(self, which: np.ndarray) -> list[np.ndarray | None]:
+        """Copies of some rows; the mapped pages do not stay."""
+        found = [None if row is None else row.copy() for row in map(self.row, which.tolist())]
+        for shard in {number for number in self.shard_U[which].tolist() if number >= 0}:
+            self.shards[shard].release()
+        return found
+
+
 class _Shard:
     """An open shard: keys and checksums in memory, rows mapped."""
 
-    def __init__(self, keys: list[str], checks: list[int], rows: np.ndarray) -> None:
-        self.keys, self.checks, self.rows = keys, checks, rows
+    def __init__(self, table: np.ndarray, mapped: mmap.mmap, rows: np.ndarray) -> None:
+        self.keys, self.checks, self.rows = table["digest"].copy(), table["check"].copy(), rows
+        self.order = np.argsort(self.keys, kind="stable").astype(np.int32)
+        self._mapped = mapped
+
+    def release(self) -> None:
+        """Give the pages back: read again from the file when they are needed."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _default() -> Path | None:
@@ -175,6 +218,16 @@ def _default() -> Path | None:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME", "").strip()
     return (Path(base) if base else Path.home() / ".cache") / "polysense"
+
+
+def _in_turn(places: Iterable[tuple[_Shard, int]]) -> Iterator[np.ndarray]:
+    """Rows (1, ...) of shards that come one after the other."""
+    last = None
+    for shard, i in places:
+        if last is not None and last is not shard:
+            last.release()
+        last = shard
+        yield shard.rows[i][None]
 
 
 def _check(key: str, row: np.ndarray) -> int:
@@ -220,8 +273,9 @@ def _open(path: Path) -> _Shard | None:
             whole = start + length == os.fstat(file.fileno()).st_size
             if fortran or dtype.hasobject or shape[0] != len(table) or not whole:
                 return None
-        keys = [key.decode("ascii") for key in table["digest"].tolist()]
-        rows = np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape).view(np.ndarray)
-        return _Shard(keys, table["check"].tolist(), rows)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        b"".join(table["digest"].tolist()).decode("ascii")  # a key that is no text is damage
+        rows = np.frombuffer(mapped, dtype, length // dtype.itemsize, start).reshape(shape)
+        return _Shard(table, mapped, rows)
     except Exception:  # numpy's header parser raises a dozen types on damaged headers
         return None

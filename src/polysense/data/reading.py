@@ -19,6 +19,7 @@ from ..registry import suggest
 from . import values
 from .media import BadCell, Content, Limits, content_digest, decode_audio, decode_image, fetch
 from .records import Records
+from .rows import blocks
 from .schema import Schema, View
 from .values import is_empty, short
 
@@ -93,6 +94,13 @@ class Cells:
         """Hash of what each cell holds; None where it is absent or bad."""
         raise NotImplementedError
 
+    def hashes(self, rows: np.ndarray) -> np.ndarray:
+        """The digests as an array of 16 bytes each, empty where there is none."""
+        found = np.zeros(len(rows), "S16")
+        for some in blocks(len(rows)):
+            found[some] = [bytes.fromhex(name or "") for name in self.digests(rows[some].tolist())]
+        return found
+
     def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
         """What each cell holds, decoded; None where it is absent or bad.
 
@@ -145,15 +153,16 @@ class MediaCells(Cells):
         super().__init__(view, records)
         self.limits = limits
         self._bad_contents: dict[str, str] = {}  # digest -> reason
-        self._digests: dict[int, str] = {}
+        self._hash_N = np.zeros(self.n, "S16")  # of the cells that were looked at
 
     def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
-        found: list[str | None] = []
-        for row in self._rows(rows):
-            if row not in self._digests and self.present[row]:
-                self._fetch(row)
-            found.append(self._digests[row] if self.present[row] else None)
-        return found
+        names = hex_digests(self.hashes(np.array(self._rows(rows), int))).tolist()
+        return [name.decode() or None for name in names]
+
+    def hashes(self, rows: np.ndarray) -> np.ndarray:
+        for row in rows[(self._hash_N[rows] == b"") & self.present[rows]].tolist():
+            self._fetch(row)
+        return np.where(self.present[rows], self._hash_N[rows], b"")
 
     def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
         decode = DECODERS[self.view.modality](self.limits, pixels)
@@ -183,7 +192,7 @@ class MediaCells(Cells):
         cell = self.records.cell(self.name, row)
         if isinstance(cell, list):
             full = [part for part in cell if not is_empty(part)]
-            if row not in self._digests:
+            if not self._hash_N[row]:
                 self._more += len(full) - 1
             cell = full[0]
         try:
@@ -193,7 +202,7 @@ class MediaCells(Cells):
             return None
         if content.outside:
             self._outside[row] = content.name
-        self._digests[row] = content.digest
+        self._hash_N[row] = bytes.fromhex(content.digest)
         if content.digest in self._bad_contents:
             self._refuse(row, _named(content, self._bad_contents[content.digest]))
             return None
@@ -202,6 +211,16 @@ class MediaCells(Cells):
     def _refuse(self, row: int, reason: str) -> None:
         self._bad(row, 0, reason)
         self.present[row] = False
+
+
+def hex_digests(hash_U: np.ndarray) -> np.ndarray:
+    """Digests as 32 hex digits; empty ones stay empty.
+
+    >>> hex_digests(np.array([bytes(15) + b"\\x01", b""], "S16")).tolist()
+    [b'00000000000000000000000000000001', b'']
+    """
+    digits = np.frombuffer(hash_U.tobytes().hex().encode(), "S32") if len(hash_U) else np.zeros(0, "S32")
+    return np.where(hash_U == b"", b"", digits)
 
 
 def _named(content: Content, reason: str) -> str:

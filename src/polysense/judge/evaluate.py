@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.rows import only
 from ..learn.rivals import FEW, Rivals, subsets_of
 from ..metrics import MEASURES, SHORT, Draws, Resamples, confusion, holm, judge, p_worse
 
@@ -162,7 +163,7 @@ class _Subsets:
         return judge(probabilities, self.targets[at], self.draws, rows=at, measures=SHORT)
 
     def _rivals(self, subset: tuple[str, ...], at: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
-        features = {view: self.features[view][at] for view in subset}
+        features = {view: only(self.features[view], at) for view in subset}
         best = (self.rivals.best_of(subset),)
         answers = {"best_single": self.rivals.answer(best, features, mask)}
         if self.rivals.counts[subset]:

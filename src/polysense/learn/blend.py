@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.rows import only, only_of
 from .rivals import Rivals
 
 #: Weights that are compared on validation.
@@ -59,8 +60,8 @@ def regressions(
             continue
         rows = np.flatnonzero(which.reshape(-1) == p)
         known = subset if subset in rivals.subsets else tuple(rivals.views)
-        blocks = {view: features[view][rows] for view in known}
-        both = (rivals.answer(known, blocks, present_NV[rows], filled=filled) for filled in asked)
+        mine = {view: only(features[view], rows) for view in known}
+        both = (rivals.answer(known, mine, present_NV[rows], filled=filled) for filled in asked)
         answers[rows] = sum(both) / len(asked)
     return answers
 
@@ -84,9 +85,9 @@ def choose(
             continue
         mask_NV = present_NV & wanted
         ours = network(mask_NV)[rows, labels[rows]]
-        blocks = {view: block[rows] for view, block in features.items()}
+        mine = only_of(features, rows)
         for kind, table in losses.items():
-            theirs = regressions(rivals, blocks, mask_NV[rows], kind)[np.arange(len(rows)), labels[rows]]
+            theirs = regressions(rivals, mine, mask_NV[rows], kind)[np.arange(len(rows)), labels[rows]]
             table.append([-np.log((1 - w) * ours + w * theirs + 1e-9).mean() for w in GRID])
     if not losses["filled"]:
         return Share()

@@ -5,8 +5,10 @@ N records of a table, B of a batch, T positions, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,27 +17,34 @@ from torch import Tensor
 
 from ..contracts import Encoder, Plain, to_tensors
 from ..data.cache import Cache
-from ..data.reading import Cells
+from ..data.reading import Cells, hex_digests
+from ..data.rows import Features, Rows, SparseRows, blocks
 from ..network import Network
 from ..tokens import Tokens
 
+#: Prepared arrays of a view are kept up to this size, otherwise made anew for each batch.
+HELD_BYTES = 4 << 30
+#: Records that a frozen part computes at a time.
 CHUNK = 32
-#: Prepared arrays of a view are held in memory up to this size, otherwise made anew for each batch.
-HELD_BYTES = 1 << 30
+#: Outputs are kept on disk when there are so many bytes of them, or so many seconds after the last time.
+KEPT_BYTES, KEPT_SECONDS = 1_000_000, 5.0
 
 Advance = Callable[[int], None]
 
 
 def frozen(
     part: Encoder | Plain, cells: Cells, cache: Cache, *, pool: bool = True, advance: Advance = lambda n: None
-) -> Any:
+) -> Features:
     """Outputs of a frozen encoder, or plain features, of all N records; zeros where absent.
 
     Each content is computed once, however many cells hold it, and never again while the cache keeps
-    it. Cells that prove unreadable lose their presence and are entered in ``cells.faults``.
+    it. What is computed together never depends on what the cache knows: the chunks are cut from all
+    distinct contents, and one that is not wholly known is computed whole (a tower's floats differ a
+    little from batch to batch). So a run that was killed and begun again gets equal bits.
+    Cells that prove unreadable lose their presence and are entered in ``cells.faults``.
 
     Returns:
-        (N, W) float32 (CSR for sparse plain features), or (N, T, W) if ``pool`` is False, with NaN
+        (N, W) float32 (CSR rows for sparse plain features), or (N, T, W) if ``pool`` is False, with NaN
         where a record has fewer positions.
     """
     rows = np.flatnonzero(cells.present)
@@ -43,40 +52,88 @@ def frozen(
     alone = cells.n == 1 and cache.folder is None  # one record, as when serving: nothing to look up or to share
     if not part.cached or alone:
         return _direct(part, compute, cells, rows, advance)
-    names = dict(zip(rows.tolist(), cells.digests(rows.tolist()), strict=True))
-    fingerprint = part.fingerprint() + ("" if pool else "-positions")
-    first = {name: row for row, name in reversed(names.items()) if name is not None}
-    known = cache.get(fingerprint, list(first))
-    advance(sum(name in known for name in names.values()))
-    todo = [(name, row) for name, row in sorted(first.items(), key=lambda item: item[1]) if name not in known]
+    fill = 0.0 if pool else np.nan
+    hash_R = cells.hashes(rows)
+    rows, hash_R = rows[hash_R != b""], hash_R[hash_R != b""]
+    hash_U, first_U, unique_R = np.unique(hash_R, return_index=True, return_inverse=True)
+    order_U = np.argsort(rows[first_U], kind="stable")
     if cells.view.modality == "text":  # neighbours of like length waste less padding
-        lengths = {row: len(text or "") for (_, row), text in zip(todo, cells.values([r for _, r in todo]), strict=True)}
-        todo.sort(key=lambda item: lengths[item[1]])
-    found: dict[str, np.ndarray] = {name: np.asarray(value) for name, value in known.items()}
-    for start in range(0, len(todo), CHUNK):
-        chunk = todo[start : start + CHUNK]
-        values = cells.values([row for _, row in chunk], getattr(part, "pixels", None))
-        good = [(name, value) for (name, _), value in zip(chunk, values, strict=True) if value is not None]
-        if good:
-            outputs = compute([value for _, value in good])
-            cache.put(fingerprint, [name for name, _ in good], outputs)
-            found.update(zip([name for name, _ in good], outputs, strict=True))
-        advance(len(chunk))
-    for row, name in names.items():
-        if name is None or name not in found:
-            cells.values([row])  # enters the fault of every cell that holds this content
-            cells.present[row] = False
-    some = next(iter(found.values()), None)
-    if some is None:
-        return np.zeros((cells.n, 0), np.float32)
-    length = max((len(value) for value in found.values()), default=0) if some.ndim == 2 else 0
-    shape = (length, some.shape[1]) if some.ndim == 2 else some.shape
-    out = np.full((cells.n, *shape), 0 if pool else np.nan, np.float32)
-    for row, name in names.items():
-        if cells.present[row]:
-            value = found[name]
-            out[row][: len(value)] = value
-    return out
+        order_U = order_U[np.argsort(_lengths(cells, rows[first_U[order_U]]), kind="stable")]
+    fingerprint = part.fingerprint() + ("" if pool else "-positions")
+    known = cache.find(fingerprint, hex_digests(hash_U))
+    times_U = np.bincount(unique_R, minlength=len(hash_U))
+    slot_U, made, keep = np.full(len(hash_U), -1), Rows(fill), _Keep(cache, fingerprint)
+    for start in range(0, len(order_U), CHUNK):
+        chunk = order_U[start : start + CHUNK]
+        outputs = known.read(chunk) if known.known[chunk].all() else [None] * len(chunk)
+        if any(output is None for output in outputs):
+            outputs = _compute(part, compute, cells, rows[first_U[chunk]], known, chunk, keep)
+        there = [i for i, output in enumerate(outputs) if output is not None]
+        slot_U[chunk[there]] = len(made) + np.arange(len(there))
+        for block in _alike([outputs[i] for i in there]):
+            made.append(block)
+        advance(int(times_U[chunk].sum()))
+    keep.flush()
+    slot_N = np.full(cells.n, -1)
+    slot_N[rows] = slot_U[unique_R]
+    for row in rows[slot_U[unique_R] < 0].tolist():
+        cells.values([row])  # enters the fault of every cell that holds this content
+        cells.present[row] = False
+    return Features(slot_N, made, fill)
+
+
+def _lengths(cells: Cells, rows: np.ndarray) -> np.ndarray:
+    """Characters of some texts."""
+    parts = [[len(text or "") for text in cells.values(rows[part].tolist())] for part in blocks(len(rows))]
+    return np.concatenate([np.array(part, int) for part in parts]) if parts else np.zeros(0, int)
+
+
+def _compute(
+    part: Any, compute: Callable[[Sequence[Any]], Any], cells: Cells, rows: np.ndarray, known: Any, chunk: np.ndarray,
+    keep: _Keep,
+) -> list[np.ndarray | None]:
+    """Outputs of a chunk that is not wholly known; what is known stays as it is, the rest goes to the cache."""
+    values = cells.values(rows.tolist(), getattr(part, "pixels", None))
+    good = [i for i, value in enumerate(values) if value is not None]
+    outputs = known.read(chunk)
+    if all(outputs[i] is not None for i in good):
+        return [outputs[i] if values[i] is not None else None for i in range(len(values))]
+    fresh = compute([values[i] for i in good])
+    new = [(i, output) for i, output in zip(good, fresh, strict=True) if outputs[i] is None]
+    keep([known.keys[chunk[i]].decode() for i, _ in new], [output for _, output in new])
+    for i, output in new:
+        outputs[i] = output
+    return [outputs[i] if values[i] is not None else None for i in range(len(values))]
+
+
+class _Keep:
+    """Puts outputs into the cache, many at a time: a file each chunk would be thousands of files."""
+
+    def __init__(self, cache: Cache, fingerprint: str) -> None:
+        self.cache, self.fingerprint = cache, fingerprint
+        self.names: list[str] = []
+        self.outputs: list[np.ndarray] = []
+        self.size, self.last = 0, time.monotonic()
+
+    def __call__(self, names: list[str], outputs: list[np.ndarray]) -> None:
+        self.names += names
+        self.outputs += outputs
+        self.size += sum(output.nbytes for output in outputs)
+        if self.size >= KEPT_BYTES or time.monotonic() - self.last > KEPT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        start = 0
+        for block in _alike(self.outputs):
+            self.cache.put(self.fingerprint, self.names[start : start + len(block)], block)
+            start += len(block)
+        self.names, self.outputs, self.size, self.last = [], [], 0, time.monotonic()
+
+
+def _alike(rows: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Neighbours of one shape, stacked."""
+    for _, group in groupby(rows, key=lambda row: row.shape):
+        yield np.stack(list(group))
 
 
 def _encode(encoder: Encoder, pool: bool) -> Callable[[Sequence[Any]], np.ndarray]:
@@ -98,53 +155,55 @@ def _still(module: torch.nn.Module) -> None:
 
 def _direct(
     part: Encoder | Plain, compute: Callable[[Sequence[Any]], Any], cells: Cells, rows: np.ndarray, advance: Advance
-) -> Any:
-    values = cells.values(rows.tolist(), getattr(part, "pixels", None))
-    good = [(row, value) for row, value in zip(rows.tolist(), values, strict=True) if value is not None]
-    advance(len(rows))
-    if not good:
-        return np.zeros((cells.n, 0), np.float32)
-    outputs = compute([value for _, value in good])
-    where = np.array([row for row, _ in good])
-    if isinstance(outputs, np.ndarray):
-        out = np.zeros((cells.n, *outputs.shape[1:]), np.float32)
-        out[where] = outputs
-        return out
-    from scipy.sparse import csr_matrix
-
-    starts = np.zeros(cells.n + 1, np.int64)
-    starts[where + 1] = np.diff(outputs.indptr)
-    return csr_matrix((outputs.data, outputs.indices, starts.cumsum()), shape=(cells.n, outputs.shape[1]))
+) -> Features:
+    slot_N, made = np.full(cells.n, -1), None
+    for some in blocks(len(rows)):
+        values = cells.values(rows[some].tolist(), getattr(part, "pixels", None))
+        good = [i for i, value in enumerate(values) if value is not None]
+        advance(len(values))
+        if not good:
+            continue
+        outputs = compute([values[i] for i in good])
+        if made is None:
+            made = Rows() if isinstance(outputs, np.ndarray) else SparseRows(outputs.shape[1])
+        slot_N[rows[some][good]] = len(made) + np.arange(len(good))
+        made.append(outputs)
+    return Features(slot_N, Rows() if made is None else made)
 
 
 @dataclass
 class Prepared:
-    """Prepared arrays of a trainable view's present records; made anew for each batch if too large."""
+    """Prepared arrays of a trainable view's present records.
+
+    Attributes:
+        arrays: {key: rows}, on disk where they are many; None where they would be larger than
+            ``HELD_BYTES``: then they are made anew for each batch.
+    """
 
     encoder: Encoder
     cells: Cells
-    arrays: dict[str, np.ndarray] | None
+    arrays: dict[str, Rows] | None
     slot_N: np.ndarray
 
     @classmethod
     def of(cls, encoder: Encoder, cells: Cells, *, advance: Advance = lambda n: None) -> Prepared:
         """Read every present cell once, so that all unreadable ones are known before training."""
         rows = np.flatnonzero(cells.present)
-        chunks: list[dict[str, np.ndarray]] = []
-        kept: list[int] = []
-        size = 0
+        arrays: dict[str, Rows] | None = {}
+        slot_N, count = np.full(cells.n, -1), 0
         for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK].tolist()
-            values = cells.values(part, getattr(encoder, "pixels", None))
-            good = [(row, value) for row, value in zip(part, values, strict=True) if value is not None]
-            kept += [row for row, _ in good]
-            if good and size <= HELD_BYTES:
-                chunks.append(encoder.prepare([value for _, value in good]))
-                size += sum(array.nbytes for array in chunks[-1].values())
+            part = rows[start : start + CHUNK]
+            values = cells.values(part.tolist(), getattr(encoder, "pixels", None))
+            good = [i for i, value in enumerate(values) if value is not None]
+            slot_N[part[good]] = count + np.arange(len(good))
+            count += len(good)
+            if good and arrays is not None:
+                for key, array in encoder.prepare([values[i] for i in good]).items():
+                    arrays.setdefault(key, Rows()).append(array)
+                if sum(one.nbytes for one in arrays.values()) > HELD_BYTES:
+                    arrays = None
             advance(len(part))
-        slot_N = np.full(cells.n, -1)
-        slot_N[kept] = np.arange(len(kept))
-        return cls(encoder, cells, _join(chunks) if size <= HELD_BYTES else None, slot_N)
+        return cls(encoder, cells, arrays, slot_N)
 
     def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Arrays of the given present rows, cut to the longest of them."""
@@ -163,21 +222,6 @@ class Prepared:
         }
 
 
-def _join(chunks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Chunks of different padded length as one, padded to the longest."""
-    joined = {}
-    for key in chunks[0] if chunks else ():
-        arrays = [chunk[key] for chunk in chunks]
-        if arrays[0].ndim > 1:
-            longest = max(array.shape[1] for array in arrays)
-            arrays = [
-                np.pad(array, [(0, 0), (0, longest - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
-                for array in arrays
-            ]
-        joined[key] = np.concatenate(arrays)
-    return joined
-
-
 @dataclass
 class Views:
     """All that a network needs of N records.
@@ -191,57 +235,85 @@ class Views:
 
     names: list[str]
     present_NV: np.ndarray
-    frozen: dict[str, np.ndarray] = field(default_factory=dict)
+    frozen: dict[str, Any] = field(default_factory=dict)
     prepared: dict[str, Prepared] = field(default_factory=dict)
 
     def batch(self, rows: np.ndarray, device: torch.device | str = "cpu") -> dict[str, dict[str, Tensor]]:
         """The given rows as ``Network.encode`` takes them."""
-        return {
-            view: to_tensors(self._arrays(view, rows, self.present_NV[rows, i]), device)
-            for i, view in enumerate(self.names)
-        }
+        return {view: self.arrays(view, rows, device) for view in self.names}
 
-    def _arrays(self, view: str, rows: np.ndarray, present_B: np.ndarray) -> dict[str, np.ndarray]:
+    def arrays(self, view: str, rows: np.ndarray, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """One view of the given rows."""
+        present_B = self.present_NV[rows, self.names.index(view)]
         if view in self.frozen:
-            return {"features": self.frozen[view][rows], "present": present_B}
+            return to_tensors({"features": self.frozen[view][rows], "present": present_B}, device)
         arrays = self.prepared[view].take(rows[present_B]) if present_B.any() else {}
-        return {**arrays, "present": present_B}
+        return to_tensors({**arrays, "present": present_B}, device)
 
 
-def encode(
-    network: Network, views: Views, rows: np.ndarray | None = None, batch: int = 64
-) -> dict[str, Tokens]:
-    """Tokens of all N records (or of ``rows``), so that many subsets can be answered from one encoding."""
+class Encoded:
+    """Tokens of some records, so that many subsets can be answered from one encoding.
+
+    Frozen views are read from their features when they are asked for; what trained encoders made of
+    theirs is kept, on disk where it is much. {view: Tokens} of all records, a few at a time by ``take``.
+
+    Args:
+        rows: of the records, in ``views``.
+        batch: records that are encoded at a time.
+    """
+
+    def __init__(self, network: Network, views: Views, rows: np.ndarray, batch: int = 64) -> None:
+        self.network, self.views, self.rows = network, views, rows
+        self.device = next(network.members.parameters()).device
+        self.places = np.arange(len(rows))
+        self.made: dict[str, tuple[Rows, Rows]] = {}
+        for view in views.names:
+            if view in views.prepared:
+                x, mask = self.made[view] = Rows(), Rows()
+                for part in blocks(len(rows), batch):
+                    tokens = self._fresh(view, rows[part])
+                    x.append(tokens.x.cpu().numpy())
+                    mask.append(tokens.mask.cpu().numpy())
+
+    def _fresh(self, view: str, rows: np.ndarray) -> Tokens:
+        with torch.inference_mode():
+            return self.network.encode_view(view, self.views.arrays(view, rows, self.device))
+
+    def take(self, part: Any) -> dict[str, Tokens]:
+        """{view: Tokens} of a slice or an array of the records."""
+        return {view: self._tokens(view, part) for view in self.views.names}
+
+    def _tokens(self, view: str, part: Any) -> Tokens:
+        if view not in self.made:
+            return self._fresh(view, self.rows[part])
+        x, mask = (torch.as_tensor(rows[self.places[part]], device=self.device) for rows in self.made[view])
+        return Tokens(x, mask)
+
+    def __getitem__(self, view: str) -> Tokens:
+        return self._tokens(view, slice(None))
+
+    def only(self, which: np.ndarray) -> Encoded:
+        """Some of the records; nothing is encoded anew."""
+        part = object.__new__(Encoded)
+        part.__dict__.update(self.__dict__, rows=self.rows[which], places=self.places[which])
+        return part
+
+
+def encode(network: Network, views: Views, rows: np.ndarray | None = None, batch: int = 64) -> Encoded:
+    """Tokens of all N records, or of ``rows``."""
     _still(network)
-    rows = np.arange(len(views.present_NV)) if rows is None else rows
-    device = next(network.members.parameters()).device
-    with torch.inference_mode():
-        parts = [
-            network.encode(views.batch(rows[start : start + batch], device)) for start in range(0, len(rows), batch)
-        ]
-    return {view: _stack([part[view] for part in parts]) for view in views.names}
+    return Encoded(network, views, np.arange(len(views.present_NV)) if rows is None else rows, batch)
 
 
-def _stack(parts: Sequence[Tokens]) -> Tokens:
-    longest = max(part.x.shape[1] for part in parts)
-    pad = torch.nn.functional.pad
-    return Tokens(
-        torch.cat([pad(part.x, (0, 0, 0, longest - part.x.shape[1])) for part in parts]),
-        torch.cat([pad(part.mask, (0, longest - part.mask.shape[1])) for part in parts]),
-    )
-
-
-def answer(network: Network, tokens: Mapping[str, Tokens], present_NV: np.ndarray, batch: int = 1024) -> np.ndarray:
+def answer(network: Network, tokens: Encoded, present_NV: np.ndarray, batch: int = 1024) -> np.ndarray:
     """(N, C): answers with the views that ``present_NV`` leaves."""
     _still(network)
     answers = []
     with torch.inference_mode():
-        for start in range(0, len(present_NV), batch):
-            part = {}
+        for some in blocks(len(present_NV), batch):
+            part = tokens.take(some)
             for i, view in enumerate(network.views):
-                piece = tokens[view]
-                here = torch.as_tensor(present_NV[start : start + batch, i], device=piece.x.device)
-                mask = piece.mask[start : start + batch] & here[:, None]
-                part[view] = Tokens(piece.x[start : start + batch], mask)
+                here = torch.as_tensor(present_NV[some, i], device=part[view].mask.device)
+                part[view] = Tokens(part[view].x, part[view].mask & here[:, None])
             answers.append(network.answers(part).cpu().numpy())
     return np.concatenate(answers) if answers else np.zeros((0, 0), np.float32)

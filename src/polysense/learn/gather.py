@@ -5,10 +5,10 @@ N records, V views.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from ..contracts import Encoder, Plain
 from ..data.cache import Cache
 from ..data.reading import Cells
+from ..data.rows import Features, blocks
 from ..layers import Condition
 from ..registry import modalities
 from .features import Prepared, Views, frozen
@@ -36,23 +37,29 @@ class Gathered:
         present_NV: bool, after unreadable cells have lost their presence.
         outputs: {view: (N, W) or (N, T, W)} of frozen encoders, as they come; NaN where there is no position.
         prepared: {view: arrays} for trainable encoders.
-        plain: {view: (N, P) array or CSR} what the rivals read.
+        plain: {view: (N, P), dense or CSR rows} what the rivals read.
     """
 
     names: list[str]
     present_NV: np.ndarray
-    outputs: dict[str, np.ndarray] = field(default_factory=dict)
+    outputs: dict[str, Features] = field(default_factory=dict)
     prepared: dict[str, Prepared] = field(default_factory=dict)
-    plain: dict[str, Any] = field(default_factory=dict)
+    plain: dict[str, Features] = field(default_factory=dict)
 
     def views(self, conditions: Mapping[str, Condition]) -> Views:
         """Conditioned features, as the network reads them."""
         ready = {}
-        with torch.inference_mode():
-            for view, output in self.outputs.items():
-                if output.shape[-1] == 0:  # nothing present at all
-                    output = np.zeros((*output.shape[:-1], conditions[view].mean.shape[0]), np.float32)
-                ready[view] = conditions[view].cpu()(torch.as_tensor(output)).numpy()
+        for view, output in self.outputs.items():
+            condition = conditions[view].cpu()
+
+            def conditioned(block: np.ndarray, condition: Condition = condition) -> np.ndarray:
+                with torch.inference_mode():
+                    return condition(torch.as_tensor(block)).numpy()
+
+            ready[view] = output.each(conditioned)
+            if not len(output.rows):  # nothing present at all
+                ready[view].rows.append(np.zeros((1, condition.dim), np.float32))
+                ready[view].slot_N = np.zeros(len(output), int)
         return Views(self.names, self.present_NV, ready, self.prepared)
 
 
@@ -129,7 +136,7 @@ def gather(
             found.plain[view] = frozen(plains[view], mine, cache)
         else:
             output = found.outputs[view]
-            found.plain[view] = output if output.ndim == 2 else frozen(encoder, mine, cache)
+            found.plain[view] = output if len(output.shape) == 2 else frozen(encoder, mine, cache)
     found.present_NV = np.stack([cells[view].present for view in names], 1) if names else np.zeros((0, 0), bool)
     return found
 
@@ -140,10 +147,14 @@ def fit_conditions(encoders: Mapping[str, Encoder], gathered: Gathered, rows: np
     for i, view in enumerate(gathered.names):
         if view not in gathered.outputs:
             continue
-        output = gathered.outputs[view][rows[gathered.present_NV[rows, i]]]
-        if output.ndim == 3:
-            output = output[~np.isnan(output[..., 0])]
-        if not len(output):
-            output = np.zeros((1, max(1, encoders[view].dim)), np.float32)
-        conditions[view] = Condition(scale=getattr(encoders[view], "standardise", True)).fit(torch.as_tensor(output))
+        output, mine = gathered.outputs[view], rows[gathered.present_NV[rows, i]]
+        blank = torch.zeros(1, max(1, encoders[view].dim))
+        condition = Condition(scale=getattr(encoders[view], "standardise", True))
+        conditions[view] = condition.fit_blocks(partial(_training_rows, output, mine) if len(mine) else lambda x=blank: [x])
     return conditions
+
+
+def _training_rows(output: Features, rows: np.ndarray) -> Iterator[torch.Tensor]:
+    for part in blocks(len(rows)):
+        block = output[rows[part]]
+        yield torch.as_tensor(block[~np.isnan(block[..., 0])] if block.ndim == 3 else block)

@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from ..data.rows import blocks, only_of, whole
+
 Subset = tuple[str, ...]
 Features = Mapping[str, Any]
 
@@ -215,7 +217,7 @@ class Rivals:
             limit = min(limit, MANY_SAMPLE)
         if len(targets) > limit:
             chosen = np.sort(np.random.default_rng(seed).choice(len(targets), limit, replace=False))
-            features = {view: features[view][chosen] for view in views}
+            features = only_of(features, chosen)
             present, targets, self.sampled = present[chosen], targets[chosen], limit
         for v, view in enumerate(views):
             self._scales[view] = Scale.learn(features[view][np.flatnonzero(present[:, v])])
@@ -225,7 +227,7 @@ class Rivals:
             valid_present, valid_targets = np.asarray(valid_present, bool), np.asarray(valid_targets, int)
             known = valid_targets >= 0
             blocks = self._blocks(
-                {view: valid_features[view][known] for view in views}, valid_present[known], views
+                only_of(valid_features, known), valid_present[known], views
             )
             valid = _Records(blocks, valid_present[known], valid_targets[known], list(views))
         fit = _Fit(train, valid, self.prior, seed)
@@ -243,7 +245,7 @@ class Rivals:
 
     def _blocks(self, features: Features, present: np.ndarray, views: Sequence[str]) -> dict[str, Any]:
         return {
-            view: self._scales[view].apply(features[view], present[:, self.views.index(view)])
+            view: self._scales[view].apply(whole(features[view]), present[:, self.views.index(view)])
             for view in views
         }
 
@@ -273,7 +275,11 @@ class Rivals:
             (B, C).
         """
         key, present = self._key(subset), np.asarray(present, bool)
-        return self._answer(key, self._blocks(features, present, key), present, filled=filled)
+        out = np.zeros((len(present), len(self.prior)))
+        for some in blocks(len(present)):
+            mine = self._blocks({view: features[view][some] for view in key}, present[some], key)
+            out[some] = self._answer(key, mine, present[some], filled=filled)
+        return out
 
     def _answer(self, key: Subset, blocks: Features, present: np.ndarray, *, filled: bool) -> np.ndarray:
         columns = {view: present[:, self.views.index(view)] for view in key}
