@@ -139,7 +139,7 @@ def test_list(run):
     assert "heads=4: attention heads." in out and "image.cnn" not in out
     code, out, err = run("list", "fusion")
     assert (code, out) == (2, "") and err == (
-        "polysense: there is no shelf 'fusion'; did you mean 'fusions'? There are: modalities, encoders, fusions, tasks, towers\n")
+        "polysense: there is no shelf 'fusion'; did you mean 'fusions'? There are: modalities, encoders, fusions, tasks, towers, training\n")
 
 
 def test_show_a_table_and_a_model(run, shop):
@@ -281,8 +281,8 @@ def one_line(err: str) -> str:
     (["fit", "SHOP", "--target", "label", "--out", "m", "--split", "prt"], ["no column 'prt'"]),
     (["fit", "SHOP", "--target", "label", "--out", "m", "--on-bad", "ignore"], ["'error', 'mask' or 'drop'"]),
     (["fit", "SHOP", "--target", "label", "--out", "m", "--max-bad", "20"], ["must be a share from 0 to 1"]),
-    (["fit", "SHOP", "--target", "label", "--out", "m", "--max-bad", "some"], ["--max-bad", "some"]),
-    (["fit", "SHOP", "--target", "label", "--out", "m", "--seed", "x"], ["--seed", "x"]),
+    (["fit", "SHOP", "--target", "label", "--out", "m", "--max-bad=some"], ["--max-bad some must be a number"]),
+    (["fit", "SHOP", "--target", "label", "--out", "m", "--seed", "x"], ["--seed x must be a whole number (see: polysense fit --help)"]),
     (["fit", "SHOP", "--target", "label", "--out", "m", "--valid", "nowhere.csv"], ["nowhere.csv"]),
     (["fit", "SHOP", "--recipe", "nowhere.yaml", "--out", "m"], ["the recipe nowhere.yaml cannot be read"]),
     (["predict", "nowhere", "SHOP"], ["nowhere is no polysense model"]),
@@ -301,6 +301,48 @@ def test_a_mistake_is_one_line_with_the_cure_and_exit_code_2(run, shop, argument
         assert word in one_line(err), err
 
 
+WITHOUT_TORCH = """
+import sys
+from polysense import cli
+
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["polysense", *line.split()]
+    try:
+        cli.main()
+    except SystemExit as left:
+        print(left.code, "torch" in sys.modules, flush=True)
+"""
+
+
+def test_mistakes_that_need_no_torch_are_told_before_it_is_loaded(shop):
+    """Each in the words that ``fit`` itself has for it, in a moment instead of after seconds."""
+    fit = f"fit {shop} --target label --out m"
+    lines = [
+        "fit nowhere.csv --target label --out m", f"fit {shop} --target lable --out m", f"{fit} --columns wind=nummer",
+        f"{fit} --columns wnd=number", f"{fit} --encoder text_zh=text.bagg", f"{fit} --encoder txt=text.bag",
+        f"{fit} --encoder text_zh=image.cnn", f"{fit} --encoder text_zh=text.bag --set text_zh.dims=3",
+        f"{fit} --fusion conct", f"{fit} --task clasify", f"{fit} --set train.epoch=2", f"{fit} --set train.epochs=0",
+        f"{fit} --set fusion.head=2", f"{fit} --set wind.dim=3", f"{fit} --group who", f"{fit} --split part", f"{fit} --seed x",
+        f"{fit} --valid nowhere.csv", "predict nowhere t.csv", f"predict {shop.parent / 'model'} nowhere.csv",
+        f"evaluate {shop.parent / 'model'} nowhere.csv", "list encoder",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], input="\n".join(lines), capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["2 False"] * len(lines), done.stdout + done.stderr
+    said = done.stderr.splitlines()
+    assert len(said) == len(lines) and all(line.startswith("polysense: ") for line in said), done.stderr
+
+
+@pytest.mark.parametrize("command", [["list"], ["list", "training"], ["show", "SHOP"]])
+def test_a_full_disk_behind_the_output_is_one_sentence(shop, command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "polysense.cli", *(str(shop) if word == "SHOP" else word for word in command)],
+            stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "polysense: the output could not be written: No space left on device\n"
+
+
 @pytest.mark.parametrize(("text", "words"), [
     ("targt: label\n", "has 'targt', which is no setting; did you mean 'target'"),
     ("- 1\n- 2\n", "must hold settings such as 'target: label', not list"),
@@ -309,6 +351,11 @@ def test_a_mistake_is_one_line_with_the_cure_and_exit_code_2(run, shop, argument
     ("target: label\noptions: 3\n", "options"),
     ("target: label\ncolumns: wind\n", "columns"),
     ("target: label\nencoders: [a]\n", "encoders"),
+    ("target: label\ncolumns: {wind: null}\n", "columns has wind=None; it must name a kind, such as wind=number"),
+    ("target: label\noptions: {3: 3}\n", "options has the name 3; names are words"),
+    ("target: label\nseed: one\n", "seed='one' must be a whole number"),
+    ("target: [label]\n", "target=['label'] must be the name of a column"),
+    ("target: label\nmax_bad: true\n", "max_bad=True must be a share"),
 ])
 def test_a_recipe_with_a_mistake(run, shop, tmp_path, text, words):
     (tmp_path / "r.yaml").write_text(text)

@@ -13,6 +13,29 @@ import typer
 # Set before numpy and torch load: on shared cores several threads are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+class _Command(typer.core.TyperCommand):
+    """A command whose help shows its options in groups: plain text, 80 columns and pipes alike."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            shown = parameter.get_help_record(ctx)
+            if shown:
+                shown = (shown[0].replace(" <path>", "").replace(" <str>", ""), shown[1])
+                groups.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(shown)
+        for title in sorted(groups, key=lambda title: title not in ("Arguments", "Options")):
+            with formatter.section(title):
+                formatter.write_dl(groups[title])
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+    def get_help(self, ctx: Any) -> str:
+        return super().get_help(ctx) + "\n"
+
+
 app = typer.Typer(
     name="polysense", add_completion=False, rich_markup_mode=None,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
@@ -21,11 +44,21 @@ app = typer.Typer(
     "then polysense evaluate DIR TABLE --subsets, then polysense predict DIR TABLE.",
 )
 
+
+def _command(*examples: str, name: str | None = None) -> Any:
+    """A command of ours whose help ends with examples."""
+    lines = "\n".join(f"  polysense {example}" for example in examples)
+    return app.command(name=name, cls=_Command, epilog=f"\b\nFor example:\n{lines}")
+
+
 Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL, Parquet or Arrow file.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model folder that fit wrote.")]
+Download = Annotated[bool, typer.Option("--download", help="Allow a hub id to be downloaded; nothing else uses the network.")]
+# Groups of fit's options.
+COLUMNS, PARTS, RECORDS = "The columns", "The model", "The records"
 
 
-@app.command()
+@_command("demo --out my-demo")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the tables, the model and the report.")] = Path("polysense-demo"),
 ) -> None:
@@ -54,51 +87,40 @@ def demo(
     )
 
 
-@app.command()
+@_command(
+    "fit shop.csv --target label --out model",
+    "fit shop.csv --target label --out model --columns size=number,code=ignore",
+    "fit shop.csv --target label --out model --group customer --set train.epochs=40",
+)
 def fit(
     table: Table,
-    target: Annotated[str | None, typer.Option(help="Column to predict.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the model; a model there is replaced.", show_default=False)] = None,
-    task: Annotated[str | None, typer.Option(help="Task, see: polysense list tasks. [default: classify]", show_default=False)] = None,
-    columns: Annotated[list[str], typer.Option(metavar="NAME=KIND,...", help="Kinds where the guess is to be overruled; may be repeated.")] = [],
-    fusion: Annotated[str | None, typer.Option(help="Fusion, see: polysense list fusions. [default: concat]", show_default=False)] = None,
-    encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders. image.pretrained:TOWER takes a tower's name, a folder or a hub id. May be repeated.")] = [],
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as train.epochs=20, fusion.heads=2, task.smoothing=0, VIEW.pixels=64; may be repeated.")] = [],
-    valid: Annotated[Path | None, typer.Option(help="Validation table. [default: a fifth of TABLE]", show_default=False)] = None,
-    split: Annotated[str | None, typer.Option(help="Column that says train, valid or test; rows of test are left out.", show_default=False)] = None,
-    group: Annotated[str | None, typer.Option(help="Column whose equal values are never split (speaker, patient).", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random. [default: 0]", show_default=False)] = None,
-    on_bad: Annotated[str | None, typer.Option(help="Unreadable cells: error, mask or drop. [default: mask]", show_default=False)] = None,
-    max_bad: Annotated[float | None, typer.Option(help="Share of a column's cells that may be unreadable. [default: 0.2]", show_default=False)] = None,
-    recipe: Annotated[Path | None, typer.Option(help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to predict.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the model; a model there is replaced.", show_default=False)] = None,
+    columns: Annotated[list[str], typer.Option(metavar="NAME=KIND,...", help="Kinds where the guess is to be overruled: text, image, audio, number, category, date, flag, id or ignore; may be repeated.", rich_help_panel=COLUMNS)] = [],
+    group: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column whose equal values are never split (speaker, patient).", show_default=False, rich_help_panel=COLUMNS)] = None,
+    split: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that says train, valid or test; rows of test are left out.", show_default=False, rich_help_panel=COLUMNS)] = None,
+    valid: Annotated[Path | None, typer.Option(metavar="TABLE", help="Validation table. [default: a fifth of TABLE]", show_default=False, rich_help_panel=RECORDS)] = None,
+    on_bad: Annotated[str | None, typer.Option(metavar="POLICY", help="Unreadable cells: error, mask or drop. [default: mask]", show_default=False, rich_help_panel=RECORDS)] = None,
+    max_bad: Annotated[float | None, typer.Option(metavar="SHARE", help="Share of a column's cells that may be unreadable. [default: 0.2]", show_default=False, rich_help_panel=RECORDS)] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="Task, see: polysense list tasks. [default: classify]", show_default=False, rich_help_panel=PARTS)] = None,
+    fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion, see: polysense list fusions. [default: concat]", show_default=False, rich_help_panel=PARTS)] = None,
+    encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders. image.pretrained:TOWER takes a tower's name, a folder or a hub id. May be repeated.", rich_help_panel=PARTS)] = [],
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as train.epochs=20, fusion.heads=2, task.smoothing=0, VIEW.pixels=64, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
+    seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of everything random. [default: 0]", show_default=False, rich_help_panel=PARTS)] = None,
+    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
     with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the model folder.")] = False,
-    download: Annotated[bool, typer.Option("--download", help="Allow a hub id to be downloaded; nothing else uses the network.")] = False,
+    download: Download = False,
 ) -> None:
     """Learn from a table and write the model."""
-    from . import store
-    from .errors import BadOption
-    from .judge.evaluate import as_text
-    from .model import Model
-
-    settings = _recipe(recipe) if recipe else {}
     typed = {
         "target": target, "task": task, "fusion": fusion, "group": group, "split": split, "seed": seed,
         "on_bad": on_bad, "max_bad": max_bad,
     }
-    settings |= {key: value for key, value in typed.items() if value is not None}
-    for key, given in (
-        ("columns", _pairs([pair for text in columns for pair in text.split(",")], "--columns")),
-        ("encoders", _pairs(encoder, "--encoder")),
-        ("options", {key: _value(value) for key, value in _pairs(set_, "--set").items()}),
-    ):
-        settings[key] = {**(settings.get(key) or {}), **given}
-    if not settings.get("target"):
-        raise BadOption("no target is named; say which column to predict with --target COLUMN")
-    if out is None:
-        raise BadOption("no folder for the model is named; say --out DIR")
-    if valid and settings.get("split"):
-        raise BadOption("both --valid and --split say which records validate; give one of them")
-    store.check_target(out)
+    settings = _settings(recipe, typed, columns, encoder, set_)
+    table, valid = _begin(settings, table, valid, out)
+    from .judge.evaluate import as_text
+    from .model import Model
+
     model = Model(**settings, download=download, verbose=True).fit(table, valid=valid)
     model.save(out, with_towers=with_towers)
     if model.valid_:
@@ -106,18 +128,58 @@ def fit(
     print(f"\nThe model: {out}", file=sys.stderr)
 
 
-@app.command()
+def _settings(
+    recipe: Path | None, typed: dict[str, Any], columns: list[str], encoders: list[str], options: list[str]
+) -> dict[str, Any]:
+    """What the recipe says, and over it what was typed.
+
+    Args:
+        typed: {setting: value or None}.
+        columns: "NAME=KIND,...", as typed.
+        encoders: "VIEW=NAME".
+        options: "KEY=VALUE".
+    """
+    settings = _recipe(recipe) if recipe else {}
+    settings |= {key: value for key, value in typed.items() if value is not None}
+    for key, given in (
+        ("columns", _pairs([pair for text in columns for pair in text.split(",")], "--columns")),
+        ("encoders", _pairs(encoders, "--encoder")),
+        ("options", {key: _value(value) for key, value in _pairs(options, "--set").items()}),
+    ):
+        settings[key] = {**(settings.get(key) or {}), **given}
+    return settings
+
+
+def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path | None) -> tuple[Any, Any]:
+    """The tables, read; every mistake that can be known without torch is told here, in a moment."""
+    from . import store
+    from .data.records import as_records
+    from .errors import BadOption
+    from .learn.begin import begin
+
+    if not settings.get("target"):
+        raise BadOption("no target is named; say which column to predict with --target COLUMN")
+    if out is None:
+        raise BadOption("no folder for the model is named; say --out DIR")
+    if valid and settings.get("split"):
+        raise BadOption("both --valid and --split say which records validate; give one of them")
+    store.check_target(out)
+    tables = as_records(table), as_records(valid) if valid else None
+    begin(_model_defaults() | settings, tables[0], None, tables[1], say=lambda text: None)
+    return tables
+
+
+@_command("predict model new.csv --out answers.csv", "predict model new.csv | head")
 def predict(
     folder: Folder, table: Table,
     out: Annotated[Path | None, typer.Option(help="CSV file to write. [default: standard output]", show_default=False)] = None,
 ) -> None:
     """Answer every record: one line each, in the table's order."""
     from .data.records import write_csv
-    from .model import load
     from .talk import Talk
 
-    model, talk = load(folder), Talk()
-    answers = model.answers(table)
+    (model, records), talk = _opened(folder, table), Talk()
+    answers = model.answers(records)
     for remark in answers.remarks:
         talk.say(remark)
     talk.bad_cells(answers.bad_cells, len(answers.records))
@@ -128,7 +190,7 @@ def predict(
         _print_csv(columns)
 
 
-@app.command()
+@_command("evaluate model test.csv --subsets --html report.html", "evaluate model test.csv --json scores.json")
 def evaluate(
     folder: Folder, table: Table,
     subsets: Annotated[bool, typer.Option("--subsets", help="Judge every subset of views beside its specialist.")] = False,
@@ -137,36 +199,47 @@ def evaluate(
 ) -> None:
     """Score a model on a table that holds the target: intervals, baselines, subsets."""
     from .judge.evaluate import as_text
-    from .model import load
 
-    model = load(folder)
+    model, records = _opened(folder, table)
     model.verbose = True
-    evaluation = model.evaluate(table, subsets=subsets)
+    evaluation = model.evaluate(records, subsets=subsets)
     if json_:
         _write(json_, json.dumps(evaluation, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
     if html:
-        _write(html, model.report(evaluation, table))
+        _write(html, model.report(evaluation, records))
     print(as_text(evaluation))
 
 
-@app.command(name="list")
+def _opened(folder: Path, table: Path) -> tuple[Any, Any]:
+    """A model and a table; what is wrong with either is told before torch loads."""
+    from . import store
+    from .data.records import as_records
+
+    store.check_model(folder)
+    records = as_records(table)
+    from .model import load
+
+    return load(folder), records
+
+
+@_command("list encoders", "list training", name="list")
 def list_(
-    shelf: Annotated[str | None, typer.Argument(metavar="[modalities|encoders|fusions|tasks|towers]", help="Which shelf; all if none is named.", show_default=False)] = None,
+    shelf: Annotated[str | None, typer.Argument(metavar="[modalities|encoders|fusions|tasks|towers|training]", help="Which shelf; all if none is named.", show_default=False)] = None,
 ) -> None:
     """List what there is to choose from, with options and their defaults."""
     from . import registry
     from .errors import UnknownName
 
     shelves = {name: getattr(registry, name) for name in ("modalities", "encoders", "fusions", "tasks")}
-    if shelf not in (None, "towers", *shelves):
-        raise UnknownName(f"there is no shelf '{shelf}'; {registry.suggest(shelf, [*shelves, 'towers'])}")
+    if shelf not in (None, "towers", "training", *shelves):
+        raise UnknownName(f"there is no shelf '{shelf}'; {registry.suggest(shelf, [*shelves, 'towers', 'training'])}")
     for name, entries in shelves.items():
         if shelf in (None, name):
             print(f"{name}")
             for entry in map(entries.about, entries):
                 print(f"  {entry.name:<18} {entry.summary}")
                 for option in entry.options.values() if shelf else ():
-                    print(f"  {'':<18}   {option.name}={option.default!r}: {option.help}")
+                    print(f"  {'':<18}   {_described(option)}")
     if shelf in (None, "towers"):
         from .modality.towers import TOWERS, on_disk
 
@@ -176,9 +249,24 @@ def list_(
             print(f"  {tower.name:<22} {tower.modality:<6} {'/'.join(tower.languages) or '-':<5} {tower.licence:<11} {there}")
             if shelf:
                 print(f"  {'':<22} {tower.summary}")
+    if shelf in (None, "training"):
+        from .learn.plan import SETTINGS
+
+        print("training (--set KEY=VALUE)")
+        for section, holder in SETTINGS.items():
+            options = registry.options_of(holder)
+            if shelf:
+                for option in options.values():
+                    print(f"  {section}.{_described(option)}")
+            else:
+                print(f"  {section:<18} {', '.join(options)}")
 
 
-@app.command()
+def _described(option: Any) -> str:
+    return f"{option.name}={option.default!r}: {option.help}"
+
+
+@_command("show shop.csv", "show model")
 def show(
     path: Annotated[Path, typer.Argument(metavar="DIR|TABLE", help="A model folder or a table.")],
 ) -> None:
@@ -205,14 +293,18 @@ def main() -> None:
 
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="polysense", standalone_mode=False)
-        sys.stdout.flush()  # here, where a closed pipe can still be met in silence
+        sys.stdout.flush()  # here, where a closed pipe can still be met in silence, and a full disk in a sentence
     except PolysenseError as error:
         sys.exit(_fail(str(error), error.exit_code))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_fail("interrupted", 130))
     except BrokenPipeError:  # the reader of our output has gone, as in: polysense predict ... | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         sys.exit(0)
+    except OSError as error:
+        _let_go_of_stdout()
+        place = f"could not go on: {error.filename}" if error.filename else "the output could not be written"
+        sys.exit(_fail(f"{place}: {error.strerror or error}", 1))
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
@@ -222,13 +314,30 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _let_go_of_stdout() -> None:
+    """Send what is still unwritten to nowhere, where it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _usage(error: Any) -> int:
     """A mistake on the command line, which typer raises under click's names, as one line."""
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     typed = next((word for word in sys.argv if parameter and word.split("=")[0] in parameter.opts), "")
     value = typed.partition("=")[2] or " ".join(sys.argv[sys.argv.index(typed) + 1 :][:1]) if typed else ""
-    said = error.format_message() + (f", which is {value!r}" if value else "")
+    said = error.format_message().rstrip(".")
+    wanted = next((words for word, words in _NUMBERS.items() if f"valid {word}" in said), "")
+    if wanted and value:
+        said = f"{typed.partition('=')[0]} {value} must be {wanted}"
+    elif value:
+        said += f", which is {value!r}"
     return _fail(said + (f" (see: {context.command_path} --help)" if context else ""), 2)
+
+
+#: What the command line's library calls a type -> what the user may type.
+_NUMBERS = {"integer": "a whole number", "number": "a number", "float": "a number"}
 
 
 def _fail(message: str, code: int) -> int:
@@ -265,12 +374,9 @@ def _value(text: str) -> Any:
 
 
 def _recipe(path: Path) -> dict[str, Any]:
-    from inspect import signature
-
     import yaml
 
     from .errors import BadOption
-    from .model import Model
     from .registry import suggest
 
     try:
@@ -281,7 +387,7 @@ def _recipe(path: Path) -> dict[str, Any]:
         raise BadOption(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(recipe, dict):
         raise BadOption(f"the recipe {path} must hold settings such as 'target: label', not {type(recipe).__name__}")
-    known = [name for name in signature(Model).parameters if name not in ("download", "verbose", "cache")]
+    known = [name for name in _model_defaults() if name not in ("download", "verbose", "cache")]
     for key in recipe:
         if key not in known:
             raise BadOption(f"the recipe {path} has '{key}', which is no setting; {suggest(str(key), known)}")
@@ -289,6 +395,14 @@ def _recipe(path: Path) -> dict[str, Any]:
         if not isinstance(recipe.get(key) or {}, dict):
             raise BadOption(f"the recipe {path} has {key}: {recipe[key]!r}; it must hold pairs such as NAME: VALUE")
     return recipe
+
+
+def _model_defaults() -> dict[str, Any]:
+    """{setting of a model: default}, without importing the model and torch with it."""
+    from .registry import read_options
+
+    options = read_options("polysense.model", "Model")
+    return {"target": None} | {name: option.default for name, option in options.items()}
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,18 @@ from .data.cache import Cache
 from .data.reading import Cells, ViewCells, judge_faults, read_cells
 from .data.records import Records, as_records
 from .data.rows import only_of
-from .data.schema import Schema, guess
-from .data.tables import Table, column_of, divide, groups_of, joined_groups, open_table, row_name
+from .data.schema import Schema
+from .data.tables import Table, divide, groups_of, joined_groups, open_table, row_name
 from .errors import BadTable, NotFitted
 from .judge.evaluate import evaluate
 from .judge.facts import data_facts, made_facts, shown_data
 from .learn import blend
+from .learn.begin import begin
 from .learn.choose import choose_encoders, full_name
 from .learn.features import Encoded, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
 from .learn.loop import train
-from .learn.plan import Plan, check_settings
+from .learn.plan import Plan
 from .learn.rivals import Rivals, subsets_of
 from .network import Encoders, Network
 from .registry import tasks
@@ -125,19 +126,10 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _begin(self, records: Any, y: Sequence[Any] | None, valid: Any) -> _Job:
         """Check the settings, open the tables, divide their records."""
-        check_settings(self.get_params(deep=False))
-        job = _Job(Plan.of(self.fusion, self.task, self.options or {}), Talk(self.verbose), time.process_time())
-        job.tables = [open_table(records, self.target, y, job.talk.say)]
-        if valid is not None:
-            part, targets = valid if isinstance(valid, tuple) else (valid, None)
-            job.tables.append(open_table(part, self.target, targets, job.talk.say))
-        first = job.tables[0]
-        if not len(first.rows):
-            raise BadTable(f"{first.records.source} holds no record with a target; there is nothing to learn from")
-        job.schema = self._schema(first.records)
+        talk, started = Talk(self.verbose), time.process_time()
+        job = _Job(*begin(self.get_params(deep=False), records, y, valid, talk.say), talk=talk, started=started)
         job.talk.say(job.schema.describe())
-        views = [view.name for view in job.schema.views]
-        job.plan.check_views(views)
+        views = job.schema.view_names
         with torch.random.fork_rng():  # made to be asked what it wants; the network makes its own
             job.positions = job.plan.fusion(sorted(views), job.plan.training.dim).positions
         job.train_rows, job.valid_rows = divide(
@@ -250,15 +242,6 @@ class Model(ClassifierMixin, BaseEstimator):
             only_of(job.found.plain, valid), job.found.present_NV[valid],
             job.labels["label"][valid],
         )
-
-    def _schema(self, records: Records) -> Schema:
-        if self.group:
-            column_of(records, self.group)
-        aside = [name for name in (self.target, self.group, self.split) if name and name in records.names]
-        schema = guess(records, declared=dict(self.columns or {}), exclude=aside)
-        if not schema.views:
-            raise BadTable(f"{records.source} has no column to learn from\n{schema.describe()}")
-        return schema
 
     def _accept(self, learned: keep.Learned) -> None:
         self.network_, self.task_, self.schema_ = learned.network, learned.task, learned.schema
@@ -481,10 +464,10 @@ class _Job:
     """One fit on its way: filled by its stages, in this order."""
 
     plan: Plan
+    tables: list[Table]
+    schema: Schema
     talk: Talk
     started: float  # CPU seconds
-    tables: list[Table] = field(default_factory=list)
-    schema: Schema = None
     positions: bool = False  # the fusion wants all positions of a tower
     train_rows: np.ndarray = None
     valid_rows: np.ndarray = None

@@ -118,13 +118,7 @@ class Registry:
             return self._home[name]
         cls = self[name]
         text = inspect.getdoc(cls) or ""
-        helps = option_helps(text)
-        options = {
-            key: Option(key, parameter.default, helps.get(key, ""))
-            for key, parameter in inspect.signature(cls).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
-        }
-        return Entry(name, text.split("\n")[0], cls.__module__, cls.__qualname__, options)
+        return Entry(name, text.split("\n")[0], cls.__module__, cls.__qualname__, options_of(cls))
 
     def check(self, name: str, options: Iterable[str], prefix: str = "") -> None:
         """Refuse options that the entry does not have.
@@ -152,6 +146,7 @@ class Registry:
         for option, value in options.items():
             default = self.about(name).options[option].default
             wanted = (int, float) if isinstance(default, float) else type(default)
+            wanted = (list, tuple) if wanted is tuple else wanted
             wrong = not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool))
             if default is not None and wrong:
                 raise BadOption(f"{prefix}{option}={value!r} must be like its default {default!r}")
@@ -160,6 +155,28 @@ class Registry:
         """Build an entry: positional arguments from the library, options from the user."""
         self.check(name, options)
         return self[name](*args, **options)
+
+
+def options_of(cls: type) -> dict[str, Option]:
+    """The keyword-only parameters of a class with their helps."""
+    helps = option_helps(inspect.getdoc(cls) or "")
+    return {
+        key: Option(key, parameter.default, helps.get(key, ""))
+        for key, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def read_options(module: str, name: str) -> dict[str, Option]:
+    """What ``options_of`` gives, read from the source of a module that is too heavy to import for it.
+
+    >>> read_options("polysense.model", "Model")["fusion"].default
+    'concat'
+    """
+    tree = ast.parse(Path(find_spec(module).origin).read_text(encoding="utf-8"))
+    cls = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    init = next(node for node in cls.body if getattr(node, "name", None) == "__init__")
+    return _options(init, option_helps(ast.get_docstring(cls) or ""))
 
 
 def plural(noun: str) -> str:

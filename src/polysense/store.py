@@ -78,6 +78,18 @@ def check_target(folder: Path) -> None:
         raise Mistake(f"{folder} exists and holds something other than a model; name another folder or empty it")
 
 
+def check_model(folder: Path) -> None:
+    """Refuse what cannot be a model folder, at a glance.
+
+    Raises:
+        BadModel: there is none, or a file that could run code.
+    """
+    if folder.suffix in (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin", ".ckpt"):
+        raise BadModel(f"{folder} is a file that could run code when read; polysense models are folders with {MAIN}")
+    if not is_model(folder):
+        raise BadModel(f"{folder} is no polysense model: there is no {MAIN} in it")
+
+
 def save(
     folder: Path, facts: dict[str, Any], parts: Mapping[str, Any], copies: Mapping[str, Path] | None = None
 ) -> None:
@@ -170,10 +182,7 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         BadModel: no model, a foreign or newer format, a missing or changed file.
     """
     folder = Path(folder)
-    if folder.suffix in (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin", ".ckpt"):
-        raise BadModel(f"{folder} is a file that could run code when read; polysense models are folders with {MAIN}")
-    if not is_model(folder):
-        raise BadModel(f"{folder} is no polysense model: there is no {MAIN} in it")
+    check_model(folder)
     main = _read_main(folder / MAIN)
     files = {}
     for name, seal in {**main["files"], **main["copies"]}.items():

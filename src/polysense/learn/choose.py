@@ -16,8 +16,9 @@ from ..layers import safe
 from ..modality.towers import default_encoder
 from ..own import Own
 from ..registry import encoders as encoder_shelf
-from ..registry import modalities, suggest
+from ..registry import modalities
 from .gather import sample, tell_kinds
+from .plan import check_encoder, split_name
 
 
 def choose_encoders(
@@ -39,9 +40,6 @@ def choose_encoders(
         BadOption: an encoder or option that does not fit the view.
         BadTable: no training record has a readable view.
     """
-    for view in named:
-        if view not in cells:
-            raise BadOption(f"encoder given for '{view}', which is no view; {suggest(view, sorted(cells))}")
     made = {}
     for view in sorted(cells):
         mine = dict(options.get(view, {}))
@@ -54,12 +52,7 @@ def choose_encoders(
             name, chosen, reason = (
                 (*split_name(given), "given") if given else default_encoder(cells[view].view.modality, values, len(rows))
             )
-            encoder_shelf.check(name, mine, f"{view}.")
-            if not name.startswith(f"{cells[view].view.modality}."):
-                raise BadOption(
-                    f"encoder '{name}' does not read {cells[view].view.modality} views such as '{view}'; "
-                    + suggest(name, [n for n in encoder_shelf if n.startswith(f"{cells[view].view.modality}.")])
-                )
+            check_encoder(name, view, cells[view].view.modality, mine)
             try:
                 encoder = encoder_shelf.make(name, **{**chosen, **mine})
             except BadOption as error:
@@ -124,9 +117,3 @@ def encoder_again(view: str, part: Mapping[str, Any], own: Mapping[str, torch.nn
 def full_name(encoder: Encoder) -> str:
     """Name, and the tower behind a colon: what ``encoders`` takes."""
     return f"{encoder.name}:{encoder.options()['tower']}" if encoder.tower else encoder.name
-
-
-def split_name(given: Any) -> tuple[str, dict[str, Any]]:
-    """"image.pretrained:FOLDER" -> name and options."""
-    name, colon, tower = str(given).partition(":")
-    return name, {"tower": tower} if colon else {}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadOption
-from ..registry import fusions, suggest, tasks
-from .loop import Training
+from ..registry import encoders, fusions, options_of, suggest, tasks
+from .training import Training
 
+#: Section of ``options`` -> the class whose options it holds; ``polysense list training`` shows them.
+SETTINGS = {"train": Training}
 #: Sections of ``options`` that are not views.
-SECTIONS = ("fusion", "train", "task")
+SECTIONS = ("fusion", "task", *SETTINGS)
 #: Setting -> what it may be, and how a message says so.
 TYPES = {
     **dict.fromkeys(("target", "group", "split"), (str, "the name of a column")),
@@ -87,10 +88,13 @@ class Plan:
         tasks.check(task, nested["task"], "task.")
         fusions.check_types(fusion, nested["fusion"], "fusion.")
         tasks.check_types(task, nested["task"], "task.")
-        known = list(signature(Training).parameters)
-        for name in nested["train"]:
-            if name not in known:
-                raise BadOption(f"training has no option 'train.{name}'; " + suggest(name, known, "train."))
+        for section, holder in SETTINGS.items():
+            known = list(options_of(holder))
+            for name in nested[section]:
+                if name not in known:
+                    raise BadOption(
+                        f"{holder.__name__.lower()} has no option '{section}.{name}'; " + suggest(name, known, f"{section}.")
+                    )
         return cls(fusion, nested, Training(**nested["train"]))
 
     def check_views(self, views: Sequence[str]) -> None:
@@ -102,6 +106,44 @@ class Plan:
                     + suggest(section, [*SECTIONS, *views])
                 )
 
+    def check_encoders(self, named: Mapping[str, Any], modality: Mapping[str, str]) -> None:
+        """Refuse named encoders that do not exist, do not read their view or lack an option given for it.
+
+        Args:
+            named: {view: name, name with tower, or module}; modules are not looked at.
+            modality: {view: modality}.
+        """
+        for view, given in named.items():
+            if view not in modality:
+                raise BadOption(f"encoder given for '{view}', which is no view; {suggest(view, sorted(modality))}")
+            if isinstance(given, str):
+                check_encoder(split_name(given)[0], view, modality[view], self.options.get(view, {}))
+
     def fusion(self, views: Sequence[str], dim: int) -> Any:
         """The chosen fusion with the user's options."""
         return fusions.make(self.name, views, dim, **self.options["fusion"])
+
+
+def check_encoder(name: str, view: str, modality: str, options: Mapping[str, Any]) -> None:
+    """Refuse an encoder that does not exist, does not read the view or lacks an option.
+
+    Raises:
+        UnknownName, BadOption: with the names there are.
+    """
+    encoders.check(name, options, f"{view}.")
+    if not name.startswith(f"{modality}."):
+        raise BadOption(
+            f"encoder '{name}' does not read {modality} views such as '{view}'; "
+            + suggest(name, [other for other in encoders if other.startswith(f"{modality}.")])
+        )
+    encoders.check_types(name, options, f"{view}.")
+
+
+def split_name(given: Any) -> tuple[str, dict[str, Any]]:
+    """Name and options of what ``encoders`` takes.
+
+    >>> split_name("image.pretrained:FOLDER")
+    ('image.pretrained', {'tower': 'FOLDER'})
+    """
+    name, colon, tower = str(given).partition(":")
+    return name, {"tower": tower} if colon else {}

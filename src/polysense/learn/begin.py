@@ -1,0 +1,57 @@
+"""How a fit begins: settings, tables and columns, checked together. Loads no torch, so a mistake is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..data.schema import Schema, guess
+from ..data.tables import Say, Table, column_of, open_table
+from ..errors import BadTable
+from .plan import Plan, check_settings
+
+
+class Begun(NamedTuple):
+    """What is known before any work.
+
+    Attributes:
+        tables: of training, and of validation if there is one.
+    """
+
+    plan: Plan
+    tables: list[Table]
+    schema: Schema
+
+
+def begin(settings: Mapping[str, Any], records: Any, y: Sequence[Any] | None, valid: Any, say: Say) -> Begun:
+    """Check the settings, open the tables, guess the columns, and see whether these fit each other.
+
+    Args:
+        settings: all settings of a model.
+        records: whatever ``as_records`` takes.
+        y: targets, if they are no column of the records.
+        valid: validation records, likewise; (records, y) if ``y`` is given.
+        say: takes a sentence for the user.
+
+    Raises:
+        BadOption, UnknownName, BadColumn, BadTable: what is wrong, where, and the cure.
+    """
+    check_settings(settings)
+    plan = Plan.of(settings["fusion"], settings["task"], settings["options"] or {})
+    tables = [open_table(records, settings["target"], y, say)]
+    if valid is not None:
+        part, targets = valid if isinstance(valid, tuple) else (valid, None)
+        tables.append(open_table(part, settings["target"], targets, say))
+    first = tables[0]
+    if not len(first.rows):
+        raise BadTable(f"{first.records.source} holds no record with a target; there is nothing to learn from")
+    for name in filter(None, (settings["group"], settings["split"])):
+        column_of(first.records, name)
+    aside = [name for name in map(settings.get, ("target", "group", "split")) if name and name in first.records.names]
+    schema = guess(first.records, declared=dict(settings["columns"] or {}), exclude=aside)
+    if not schema.views:
+        raise BadTable(f"{first.records.source} has no column to learn from\n{schema.describe()}")
+    modality = {view.name: view.modality for view in schema.views}
+    plan.check_views(list(modality))
+    plan.check_encoders(settings["encoders"] or {}, modality)
+    return Begun(plan, tables, schema)
