@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +20,8 @@ import pytest
 from PIL import Image
 
 from polysense import demo, errors
+from polysense.demo import emoji, stamp
+from polysense.demo.folder import sha256
 
 # Made-up records -----------------------------------------------------------------------------
 
@@ -272,7 +276,7 @@ def test_the_table_holds_what_the_package_holds(built):
     assert list(rows) == ["train", "valid", "test"]
     assert len(everything(built)) == 96
     cat = find(built, "A cat 3.")
-    assert tuple(cat) == demo.COLUMNS
+    assert tuple(cat) == stamp.COLUMNS
     assert (folder / cat["speech"]).read_bytes() == b"fr3"  # French before Spanish, never English
     assert (folder / cat["sound"]).read_bytes() == b"miau3"
     # 10 x 20 pixels, 5 of 20 rows see-through
@@ -328,7 +332,7 @@ def test_no_group_stands_on_two_sides(built):
 
 def test_shares_hold_for_every_class_and_for_sound(built):
     rows = built[0]
-    for share, name in zip(demo.SHARES, rows, strict=True):
+    for share, name in zip(stamp.SHARES, rows, strict=True):
         part = rows[name]
         assert abs(len(part) - share * 96) <= 4
         for label, total in {"animals": 40, "plants": 40, "other": 16}.items():
@@ -364,15 +368,15 @@ def test_only_regular_files_of_the_stamps_are_unpacked(tmp_path):
     for info in (bad, absolute, elsewhere):
         info.size = 1
     deb = package(tmp_path / "odd.deb", {"a/b.txt": b"B", "a/b.png": b"p"}, [bad, absolute, link, elsewhere])
-    assert demo.unpack(deb, tmp_path / "out") == 2
+    assert stamp.unpack(deb, tmp_path / "out") == 2
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert files == ["odd.deb", "out/stamps/a/b.png", "out/stamps/a/b.txt"]
 
 
 def test_a_package_that_unpacks_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "MAX_BYTES", 1000)
+    monkeypatch.setattr(stamp, "MAX_BYTES", 1000)
     with pytest.raises(errors.BadTable, match="unpacks to more than"):
-        demo.unpack(package(tmp_path / "bomb.deb", {"a/b.txt": b"0" * 5000}), tmp_path / "out")
+        stamp.unpack(package(tmp_path / "bomb.deb", {"a/b.txt": b"0" * 5000}), tmp_path / "out")
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.001, 0.5, 0.97])
@@ -398,7 +402,7 @@ def test_a_package_packed_with_zstd_is_unpacked(tmp_path):
     built = subprocess.run(["dpkg-deb", "-Zzstd", "--build", tree, tmp_path / "z.deb"], capture_output=True)
     if built.returncode:
         pytest.skip("this dpkg-deb knows no zstd")
-    assert demo.unpack(tmp_path / "z.deb", tmp_path / "out") == 1
+    assert stamp.unpack(tmp_path / "z.deb", tmp_path / "out") == 1
     assert (tmp_path / "out/stamps/a/b.txt").read_bytes() == b"B"
 
 
@@ -462,23 +466,214 @@ def test_apt_that_works_is_used_once(deb, tmp_path, monkeypatch, measured):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if measured:
-        monkeypatch.setattr(demo, "SHA256", demo._sha256(deb))
+        monkeypatch.setattr(stamp, "SHA256", sha256(deb))
     for _ in range(2):
         said = []
         assert demo.prepare(tmp_path / "out", progress=said.append).source == "stamps"
         assert any("on which the figures were measured" in line for line in said) != measured
     assert (tmp_path / "calls").read_text() == "called\n"
     (kept,) = (tmp_path / "cache/polysense/stamps").iterdir()  # the package file itself is not kept
-    assert kept.is_dir() and (kept.name == demo.VERSION) == measured
+    assert kept.is_dir() and (kept.name == stamp.VERSION) == measured
 
 
 def test_without_the_renderer_the_demo_makes_records_up(tmp_path, monkeypatch):
+    """The emoji need no renderer, so here npm is missing too."""
     monkeypatch.setitem(sys.modules, "resvg_py", None)
-    prepared = demo.prepare(tmp_path)
-    assert prepared.source == "made up" and "polysense[demo]" in prepared.note
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    prepared = demo.prepare(tmp_path / "out")
+    assert prepared.source == "made up" and "polysense[demo]" in prepared.note and "no npm" in prepared.note
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(errors.CannotWrite, match="cannot write to"):
         demo.made_up(1, folder=tmp_path / "file")
+
+
+# Emoji, from packages made here --------------------------------------------------------------
+
+
+def emoji_entry(name: str, code: str, category: str, **more: object) -> dict[str, object]:
+    return {"name": name, "unified": code, "image": f"{code.lower()}.png", "category": category, "has_img_google": True, **more}
+
+
+def emoji_files() -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """What the two npm packages hold: 84 emoji of three groups, some of them variants; and Chinese names."""
+    entries = [emoji_entry(f"FRUIT NO{word}", f"1F4{i:02X}", "Food & Drink") for i, word in enumerate(WORDS)]
+    entries += [emoji_entry(f"BEAST NO{word}", f"1F5{i:02X}", "Animals & Nature") for i, word in enumerate(WORDS)]
+    entries += [
+        emoji_entry("MAN COOK", "1F468-200D-1F373", "People & Body"),
+        emoji_entry("WOMAN COOK", "1F469-200D-1F373", "People & Body"),
+        emoji_entry("COOK", "1F9D1-200D-1F373", "People & Body"),
+        emoji_entry("CLOCK FACE ONE OCLOCK", "1F550-FE0F", "Animals & Nature"),
+        emoji_entry("CLOCK FACE TWO OCLOCK", "1F551", "Food & Drink"),
+        emoji_entry("ALPHA", "AAAA", "People & Body"),
+        emoji_entry("OMEGA", "BBBB", "People & Body"),  # drawn like ALPHA
+        emoji_entry("SKIN", "1F3FB", "Component"),
+        emoji_entry("NOT DRAWN", "CCCC", "People & Body", has_img_google=False),
+    ]
+    pictures = {f"package/img/google/64/{entry['image']}": png((i, 255 - i, 7), (8, 8)) for i, entry in enumerate(entries)}
+    pictures["package/img/google/64/bbbb.png"] = pictures["package/img/google/64/aaaa.png"] + b"other bytes, same pixels"
+    rows = [{"hexcode": e["unified"].replace("-FE0F", ""), "label": f"名{i}"} for i, e in enumerate(entries)]
+    first = {"package/emoji.json": json.dumps(entries).encode(), "package/LICENSE": b"MIT", **pictures}
+    first["package/img/google/sheets/64.png"] = b"not wanted"
+    return first, {"package/zh/compact.json": json.dumps(rows).encode(), "package/LICENSE": b"MIT too"}
+
+
+WORDS = [a + b for a in "bcdfghjkl" for b in "aeiou"][:40]  # 40 names without a word of number, colour or side
+
+
+def tgz(path: Path, files: dict[str, bytes], extra: list[tarfile.TarInfo] = ()) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for info in extra:
+            archive.addfile(info, io.BytesIO(b"x" * info.size))
+    return path
+
+
+@pytest.fixture(scope="module")
+def npm_packages(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tgz")
+    first, second = emoji_files()
+    return tgz(folder / "pictures.tgz", first), tgz(folder / "names.tgz", second)
+
+
+@pytest.fixture(scope="module")
+def emoji_built(npm_packages, tmp_path_factory):
+    folder, said = tmp_path_factory.mktemp("emoji") / "demo", []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POLYSENSE_EMOJI_TGZ", os.pathsep.join(map(str, npm_packages)))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        prepared = demo.prepare(folder, kind="emoji", progress=said.append)
+    return {path.stem: read(path) for path in prepared.paths}, folder, said, prepared
+
+
+def test_the_emoji_table_holds_what_the_packages_hold(emoji_built):
+    rows = everything(emoji_built)
+    assert len(rows) == 2 * 40 + 7  # neither the component nor what Google does not draw
+    assert tuple(rows[0]) == emoji.COLUMNS
+    clock = find(emoji_built, "clock face one oclock")
+    assert clock["label"] == "Animals & Nature" and clock["chinese"] == "名83"  # found without the colour mark
+    with Image.open(emoji_built[1] / clock["picture"]) as picture:
+        assert picture.size == (8, 8) and picture.getpixel((0, 0))[0] == 83
+    assert re.fullmatch(r"media/[0-9a-f]{16}[.]png", clock["picture"])
+    sources = (emoji_built[1] / "media/SOURCES.txt").read_text(encoding="utf-8")
+    assert "emoji-datasource-google" in sources and "MIT" in sources
+    assert (emoji_built[1] / "media/LICENSE-emoji-datasource").read_bytes() == b"MIT"
+    assert emoji_built[3].source == "emoji" and "npm packages" in emoji_built[3].note
+
+
+def test_variants_of_one_emoji_are_one_group(emoji_built):
+    group = {row["english"]: row["group"] for row in everything(emoji_built)}
+    assert group["man cook"] == group["woman cook"] == group["cook"]
+    assert group["clock face one oclock"] == group["clock face two oclock"]  # across labels
+    assert group["alpha"] == group["omega"]  # one picture in two files
+    assert len(set(group.values())) == 80 + 3
+
+
+def test_emoji_groups_stay_whole_and_the_shares_hold(emoji_built):
+    sides = [{row["group"] for row in rows} for rows in emoji_built[0].values()]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    for share, rows in zip(emoji.SHARES, emoji_built[0].values(), strict=True):
+        for label in ("Food & Drink", "Animals & Nature"):
+            assert abs(sum(row["label"] == label for row in rows) - 41 * share) <= 3
+
+
+def test_without_the_second_package_there_is_no_chinese(npm_packages, tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYSENSE_EMOJI_TGZ", str(npm_packages[0]))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    said = []
+    rows = read(demo.emojis(tmp_path / "out", progress=said.append).train)
+    assert list(rows[0]) == ["picture", "english", "label", "group"]
+    assert any("is not emoji-datasource-google 16.0.0" in line for line in said)
+
+
+def test_only_the_wanted_files_of_an_npm_package_are_written(tmp_path):
+    odd = [tarfile.TarInfo(name) for name in (
+        "package/img/google/64/../../../../escape.png", "/package/emoji.json", "package/img/google/64/a/b.png",
+        "package/img/google/64/-.sh", "package/index.js",
+    )]
+    for info in odd:
+        info.size = 1
+    link = tarfile.TarInfo("package/img/google/64/aa.png")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    file = tgz(tmp_path / "odd.tgz", {"package/emoji.json": b"[]", "package/img/google/64/ab.png": b"p"}, [*odd, link])
+    assert emoji.unpack(file, emoji.PICTURES, tmp_path / "out") == 2
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert found == ["odd.tgz", "out/emoji.json", "out/img/ab.png"]
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.2, 0.9])
+def test_a_cut_npm_package_is_refused_and_leaves_nothing(npm_packages, tmp_path, monkeypatch, keep):
+    content = npm_packages[0].read_bytes()
+    (tmp_path / "cut.tgz").write_bytes(content[: int(keep * len(content))])
+    monkeypatch.setenv("POLYSENSE_EMOJI_TGZ", str(tmp_path / "cut.tgz"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(errors.BadTable, match="cut.tgz"):
+        demo.emojis(tmp_path / "out")
+    assert list((tmp_path / "cache/polysense/emoji").iterdir()) == []
+
+
+def test_an_npm_package_that_unpacks_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(emoji, "MAX_BYTES", 1000)
+    with pytest.raises(errors.BadTable, match="unpacks to more than"):
+        emoji.unpack(tgz(tmp_path / "bomb.tgz", {"package/emoji.json": b"0" * 5000}), emoji.PICTURES, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"a": 1}', b'[{"name": 3}]', b"[]"])
+def test_a_list_of_emoji_that_is_none_is_named(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("POLYSENSE_EMOJI_TGZ", str(tgz(tmp_path / "odd.tgz", {"package/emoji.json": content})))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(errors.BadTable, match="emoji"):
+        demo.emojis(tmp_path / "out")
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_npm_that_works_is_used_once_and_another_file_is_refused(npm_packages, tmp_path, monkeypatch, measured):
+    npm = tmp_path / "npm"
+    lines = [
+        "#!/bin/sh", f"echo called >> '{tmp_path}/calls'", "case $2 in",
+        f"emoji-datasource-google@16.0.0) /bin/cp '{npm_packages[0]}' emoji-datasource-google-16.0.0.tgz;;",
+        f"emojibase-data@17.0.0) /bin/cp '{npm_packages[1]}' emojibase-data-17.0.0.tgz;;", "*) exit 1;;", "esac",
+    ]
+    npm.write_text("\n".join(lines) + "\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if not measured:
+        with pytest.raises(demo.NoDownload, match="brought another"):
+            demo.emojis(tmp_path / "out")
+        return
+    for name, file in zip(("PICTURES", "NAMES"), npm_packages, strict=True):
+        monkeypatch.setattr(emoji, name, getattr(emoji, name)._replace(sha256=sha256(file)))
+    # No apt-get on this path: the stamps cannot be had, so the emoji stand in for them, and it is said.
+    for _ in range(2):
+        prepared = demo.prepare(tmp_path / "out")
+        assert prepared.source == "emoji" and "there is no apt-get" in prepared.note
+    assert (tmp_path / "calls").read_text() == "called\n" * 2
+
+
+def test_an_unknown_demo_set_is_refused(tmp_path):
+    with pytest.raises(errors.BadOption, match="no demo set 'smileys'; choose stamps or emoji"):
+        demo.prepare(tmp_path, kind="smileys")
+
+
+@pytest.mark.slow
+def test_the_real_emoji(tmp_path, monkeypatch):
+    monkeypatch.delenv("POLYSENSE_EMOJI_TGZ", raising=False)
+    if shutil.which("npm") is None:
+        pytest.skip("no npm here, which fetches the emoji")
+    try:
+        paths = demo.emojis(tmp_path)
+    except demo.NoDownload as error:
+        pytest.skip(f"npm cannot fetch the emoji here: {error}")
+    rows = [read(path) for path in paths]
+    assert [len(part) for part in rows] == [1334, 191, 381]
+    assert len({row["label"] for part in rows for row in part}) == 9
+    assert all(row["picture"] and row["english"] and row["chinese"] for part in rows for row in part)
+    sides = [{row["group"] for row in part} for part in rows]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])

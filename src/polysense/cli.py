@@ -61,15 +61,16 @@ COLUMNS, PARTS, RECORDS = "The columns", "The model", "The records"
 @_command("demo --out my-demo")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the tables, the model and the report.")] = Path("polysense-demo"),
+    set_: Annotated[str, typer.Option("--set", metavar="SET", help="stamps (fetched by apt-get: pictures, English, Chinese, speech, sounds, numbers) or emoji (fetched by npm: pictures, English, Chinese). Where the stamps cannot be had emoji stand in, then made-up records.")] = "stamps",
 ) -> None:
-    """Train, judge and use a model on a real set: pictures, English, Chinese, speech, sounds, numbers."""
+    """Train, judge and use a model on a real set of records."""
     from . import demo as sets
     from .judge.evaluate import as_text
     from .model import Model
     from .talk import Talk
 
     talk = Talk()
-    prepared = sets.prepare(out, progress=talk.say)
+    prepared = sets.prepare(out, kind=set_, progress=talk.say)
     train, valid, test = prepared.paths
     talk.say(f"\n{prepared.note}\nTraining on {train}")
     model = Model("label", group="group", verbose=True).fit(train, valid=valid)

@@ -1,235 +1,45 @@
-"""Records to try polysense on: made-up ones of every modality, and a real set.
+"""The stamps of the drawing program Tux Paint, a Debian package under GPL-2 that is downloaded when asked for.
 
-* ``made_up`` and ``parts``: tiny, seeded, made in milliseconds, without files. For examples and tests.
-* ``stamps``: the stamps of the drawing program Tux Paint, a Debian package under GPL-2 that is
-  downloaded when asked for: some 950 drawings and photographs with names in many languages, spoken
-  names and sounds. Nothing of it is part of polysense.
-* ``prepare``: the stamps, or made-up records where they cannot be had, as three CSV files.
+Some 950 drawings and photographs with names in many languages, spoken names and sounds; nothing of it is part
+of polysense.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
-import math
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import time
-import wave
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from .data.splits import connected_groups, split
-from .errors import BadOption, BadTable, CannotWrite, MissingExtra, Mistake, need
-
-Say = Callable[[str], None]
-Record = dict[str, Any]
-
-
-class NoDownload(Mistake):
-    """The demo set cannot be fetched on this machine."""
-
-
-class Tables(NamedTuple):
-    """Where the three tables of a demo lie."""
-
-    train: Path
-    valid: Path
-    test: Path
-
-
-class Prepared(NamedTuple):
-    """What ``prepare`` made.
-
-    Attributes:
-        paths: the three CSV files.
-        source: "stamps" or "made up".
-        note: one sentence to print: what the records are.
-    """
-
-    paths: Tables
-    source: str
-    note: str
-
+from ..data.splits import connected_groups, split
+from ..errors import BadOption, BadTable, need
+from .folder import (
+    SOURCES,
+    NoDownload,
+    Record,
+    Say,
+    Tables,
+    claimed,
+    replace,
+    sha256,
+    stage,
+    write_tables,
+    writing,
+)
 
 SHARES = (0.6, 0.1, 0.3)
-_SOURCES = "SOURCES.txt"  # lies in every media folder that a demo wrote
-
-# ---------------------------------------------------------------------------------------------
-# Made-up records: weather, seen, written about, heard and measured.
-
-CLASSES = ("rain", "snow", "sun")
-
-#: Share of records in which a view shows the true class; otherwise it shows one of the others. The
-#: errors of the views are independent, so several views together know more than any of them.
-TRUTHFUL = {"picture": 0.8, "text": 0.75, "text_zh": 0.7, "sound": 0.75, "table": 0.65}
-
-_WORDS = {
-    "rain": ("wet street", "grey umbrella", "puddles everywhere", "dripping roof"),
-    "snow": ("white field", "frozen pond", "cold gloves", "icy path"),
-    "sun": ("warm beach", "bright garden", "golden wheat", "blue sky"),
-}
-_WORDS_ZH = {
-    "rain": ("街道湿了", "灰色的雨伞", "到处是水坑", "屋顶在滴水"),
-    "snow": ("白色的田野", "池塘结冰", "手套很冷", "路面有冰"),
-    "sun": ("温暖的海滩", "明亮的花园", "金色的麦田", "蓝蓝的天空"),
-}
-_FRAMES = ("We saw a {} today", "{} near the old house", "My note: {}", "Look, {}!")
-_FRAMES_ZH = ("今天{}。", "老房子旁边，{}。", "我的笔记：{}。", "看，{}！")
-_PLACES = {"rain": "coast", "snow": "hills", "sun": "town"}
-_DEGREES = {"rain": 11.0, "snow": -3.0, "sun": 23.0}
-_WIND = {"rain": 30.0, "snow": 18.0, "sun": 8.0}
-_MONTHS = {"rain": (3, 4, 10, 11), "snow": (12, 1, 2), "sun": (5, 6, 7, 8, 9)}
-
-
-def made_up(
-    n: int = 60, seed: int = 0, folder: str | Path | None = None, *, missing: float = 0.15
-) -> list[Record]:
-    """Made-up weather records with every modality and a target ``label`` of three classes.
-
-    Columns: ``picture`` (PNG, 32 x 32), ``text`` (English), ``text_zh`` (Chinese), ``sound`` (WAV,
-    0.3 s at 8 kHz), ``temperature`` and ``wind`` (numbers), ``place`` (category), ``windows`` (flag),
-    ``day`` (date) and ``label``. Each view shows the true class with the probability in ``TRUTHFUL``.
-    Record i depends on ``seed`` and i alone, and each run of three records holds every class.
-
-    Args:
-        n: records.
-        seed: the same seed gives the same records.
-        folder: None for media as bytes; else media are written to ``folder/media`` and the cells
-            hold paths relative to ``folder``.
-        missing: share of the cells that are None; the target never is.
-
-    Raises:
-        BadOption: n < 0, or missing outside 0..1.
-
-    >>> record = made_up(1, missing=0)[0]
-    >>> record["text"], record["label"]
-    ('We saw a blue sky today', 'sun')
-    """
-    if n < 0:
-        raise BadOption(f"n is {n}; ask for 0 records or more")
-    if not 0 <= missing <= 1:
-        raise BadOption(f"missing is {missing}; a share lies between 0 and 1")
-    records = [_weather(i, seed, missing) for i in range(n)]
-    if folder is not None:
-        media = Path(folder) / "media"
-        with _writing(media):
-            media.mkdir(parents=True, exist_ok=True)
-            for i, record in enumerate(records):
-                for column, suffix in (("picture", "png"), ("sound", "wav")):
-                    if record[column] is not None:
-                        path = media / f"{column}-{i:04d}.{suffix}"
-                        path.write_bytes(record[column])
-                        record[column] = f"media/{path.name}"
-    return records
-
-
-def _weather(i: int, seed: int, missing: float) -> Record:
-    label = CLASSES[np.random.default_rng([seed, i // 3]).permutation(3)[i % 3]]
-    rng = np.random.default_rng([seed, i, 1])
-    others = [name for name in CLASSES if name != label]
-    shown = {view: label if rng.random() < p else str(rng.choice(others)) for view, p in TRUTHFUL.items()}
-    table = shown["table"]
-    month = int(rng.choice(_MONTHS[table]))
-    record: Record = {
-        "picture": _png(shown["picture"], rng),
-        "text": str(rng.choice(_FRAMES)).format(rng.choice(_WORDS[shown["text"]])),
-        "text_zh": str(rng.choice(_FRAMES_ZH)).format(rng.choice(_WORDS_ZH[shown["text_zh"]])),
-        "sound": _wav(shown["sound"], rng),
-        "temperature": round(float(rng.normal(_DEGREES[table], 6.0)), 1),
-        "wind": round(float(abs(rng.normal(_WIND[table], 8.0))), 1),
-        "place": _PLACES[table] if rng.random() < 0.7 else str(rng.choice(list(_PLACES.values()))),
-        "windows": "yes" if rng.random() < (0.8 if table == "sun" else 0.2) else "no",
-        "day": f"2024-{month:02d}-{rng.integers(1, 29):02d}",
-    }
-    gaps = rng.random(len(record)) < missing
-    record = {key: None if gap else value for (key, value), gap in zip(record.items(), gaps, strict=True)}
-    return {**record, "label": label}
-
-
-def _png(weather: str, rng: np.random.Generator) -> bytes:
-    """32 x 32: a yellow disc on blue, slanted streaks on grey, or white dots on dark blue."""
-    sky = {"rain": (120, 125, 130), "snow": (60, 70, 110), "sun": (90, 160, 230)}[weather]
-    picture = Image.new("RGB", (32, 32), sky)
-    pen = ImageDraw.Draw(picture)
-    if weather == "sun":
-        x, y, radius = rng.integers(8, 24), rng.integers(8, 24), rng.integers(5, 9)
-        pen.ellipse([int(x - radius), int(y - radius), int(x + radius), int(y + radius)], fill=(250, 220, 60))
-    for _ in range(0 if weather == "sun" else 18):
-        x, y = (int(v) for v in rng.integers(0, 32, 2))
-        if weather == "rain":
-            pen.line([x, y, x - 3, y + 6], fill=(190, 200, 225))
-        else:
-            pen.ellipse([x, y, x + 2, y + 2], fill=(250, 250, 255))
-    pixels = np.asarray(picture, np.int16) + rng.integers(-25, 26, (32, 32, 3))
-    out = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(out, "PNG")
-    return out.getvalue()
-
-
-def _wav(weather: str, rng: np.random.Generator, seconds: float = 0.3, hz: int = 8000) -> bytes:
-    """Hiss (rain), a low hum (snow) or chirps (sun), with some hiss under each."""
-    time_s = np.arange(int(seconds * hz)) / hz
-    noise = rng.normal(0, 1, len(time_s))
-    if weather == "rain":
-        wave_n = noise
-    elif weather == "snow":
-        wave_n = np.sin(2 * math.pi * rng.uniform(80, 160) * time_s) + 0.2 * noise
-    else:
-        swell = np.sin(2 * math.pi * 12 * time_s) ** 2
-        wave_n = np.sin(2 * math.pi * rng.uniform(1500, 2500) * time_s) * swell + 0.1 * noise
-    samples = (wave_n / np.abs(wave_n).max() * 0.8 * 32767).astype("<i2")
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(hz)
-        file.writeframes(samples.tobytes())
-    return out.getvalue()
-
-
-def parts(dim: int = 8, batch: int = 3, seed: int = 0) -> dict[str, Any]:
-    """Tokens of three views ``a``, ``b``, ``c``, as a fusion receives them; some are absent.
-
-    ``a`` has one position and is always there, ``b`` has up to four and ``c`` up to two; the second
-    record lacks ``b``, the third ``c`` (and so on, in turn). Masked positions hold NaN: nobody may read them.
-
-    Args:
-        dim: D, width of the tokens.
-        batch: B, records.
-        seed: of the numbers.
-
-    >>> {view: tuple(tokens.x.shape) for view, tokens in parts(8).items()}
-    {'a': (3, 1, 8), 'b': (3, 4, 8), 'c': (3, 2, 8)}
-    """
-    import torch  # here, because made-up records need no torch
-
-    from .tokens import Tokens
-
-    rng = np.random.default_rng(seed)
-    tokens = {}
-    for slot, (view, length) in enumerate({"a": 1, "b": 4, "c": 2}.items()):
-        row = np.arange(batch)
-        real = np.where((slot > 0) & (row % 3 == slot), 0, length - row % 2 * (length > 2))
-        mask_BT = np.arange(length) < real[:, None]
-        x_BTD = rng.normal(size=(batch, length, dim)).astype(np.float32)
-        x_BTD[~mask_BT] = np.nan
-        tokens[view] = Tokens(torch.from_numpy(x_BTD), torch.from_numpy(mask_BT))
-    return tokens
-
-
-# ---------------------------------------------------------------------------------------------
-# The stamps: from a Debian package to three tables.
 
 PACKAGE = "tuxpaint-stamps-default"
 VERSION = "2022.06.04-1"
@@ -284,82 +94,25 @@ def stamps(folder: str | Path, *, seed: int = 0, progress: Say = lambda line: No
         BadOption: the folder holds tables or media that no demo wrote.
     """
     need("resvg_py", "demo")  # said before a long download
-    folder = _claimed(folder)
+    folder = claimed(folder)
     source = _unpacked(progress)
-    with _writing(folder):
+    with writing(folder):
         aside = Path(tempfile.mkdtemp(prefix=".media-", dir=folder))
         try:
-            with _stage(progress, "reading the stamps and rendering drawings"):
+            with stage(progress, "reading the stamps and rendering drawings"):
                 records = _stamp_records(source, aside, progress)
             _merge_small(records, progress)
-            with _stage(progress, "splitting"):
+            with stage(progress, "splitting"):
                 members = split(
                     [record["label"] for record in records], SHARES, seed=seed,
                     groups=[record["group"] for record in records],
                     strata=[record["sound"] is not None for record in records],
                 )
             aside.chmod(0o755)  # a temporary folder is closed to others
-            _replace(folder / "media", aside)
+            replace(folder / "media", aside)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        return _write_tables(folder, records, members, COLUMNS)
-
-
-def prepare(folder: str | Path, *, seed: int = 0, progress: Say = lambda line: None) -> Prepared:
-    """The stamps, or made-up records where the stamps cannot be had, as three tables in a folder.
-
-    The fallback is no secret: ``source`` is then "made up" and ``note`` says why.
-
-    Args:
-        folder: made if needed.
-        seed: of the split (and of the made-up records).
-        progress: is told each stage in one line.
-    """
-    try:
-        paths = stamps(folder, seed=seed, progress=progress)
-    except (NoDownload, MissingExtra) as error:
-        note = f"These records are made up, because the Tux Paint stamps cannot be had here: {error}"
-        return Prepared(_made_up_tables(_claimed(folder), seed), "made up", note)
-    note = (
-        f"These records are the Tux Paint stamps (Debian package {PACKAGE}, {LICENSE}); "
-        "width, height, aspect and alpha tell how the artwork was made."
-    )
-    return Prepared(paths, "stamps", note)
-
-
-def _claimed(folder: str | Path) -> Path:
-    """The folder, made if needed; refused if it holds tables or media that no demo wrote."""
-    folder = Path(folder)
-    names = ["media", *(f"{part}.csv" for part in Tables._fields)]
-    theirs = [name for name in names if (folder / name).exists()]
-    if theirs and not (folder / "media" / _SOURCES).is_file():
-        raise BadOption(f"{folder} holds a {theirs[0]} that is not of the demo; choose another folder")
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _made_up_tables(folder: Path, seed: int, n: int = 360) -> Tables:
-    with _writing(folder):
-        shutil.rmtree(folder / "media", ignore_errors=True)
-        records = made_up(n, seed, folder)
-        (folder / "media" / _SOURCES).write_text("Made up by polysense.\n", encoding="utf-8")
-        for i, record in enumerate(records):
-            record["group"] = i  # every record on its own; the column makes both demos alike
-        members = split([record["label"] for record in records], SHARES, seed=seed)
-        return _write_tables(folder, records, members, list(records[0]))
-
-
-def _write_tables(
-    folder: Path, records: Sequence[Record], members: Sequence[np.ndarray], columns: Sequence[str]
-) -> Tables:
-    paths = Tables(*(folder / f"{name}.csv" for name in Tables._fields))
-    for path, rows in zip(paths, members, strict=True):
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(records[i] for i in rows)  # None becomes the empty cell
-    return paths
+        return write_tables(folder, records, members, COLUMNS)
 
 
 # Getting and unpacking -----------------------------------------------------------------------
@@ -380,7 +133,7 @@ def _unpacked(progress: Say) -> Path:
         if ready.is_dir():
             progress(f"stamps: unpacked before, in {ready}" + (_DIFFERS if ready.name == _OTHER else ""))
             return ready
-    with _writing(cache):
+    with writing(cache):
         cache.mkdir(parents=True, exist_ok=True)
         for left in cache.glob(".new-*"):  # of a run that was killed; a running one is younger
             if time.time() - left.stat().st_mtime > 86_400:
@@ -390,16 +143,16 @@ def _unpacked(progress: Say) -> Path:
             if given:
                 deb = Path(given)
             else:
-                with _stage(progress, f"downloading {PACKAGE} (161 MB) with apt-get download"):
+                with stage(progress, f"downloading {PACKAGE} (161 MB) with apt-get download"):
                     deb = _download(aside)
-            digest = _sha256(deb)
+            digest = sha256(deb)
             if digest != SHA256:
                 progress(f"note: {deb.name}{_DIFFERS}")
             ready = cache / (VERSION if digest == SHA256 else digest[:16] if given else _OTHER)
             if not ready.is_dir():
-                with _stage(progress, f"unpacking {deb.name}"):
+                with stage(progress, f"unpacking {deb.name}"):
                     unpack(deb, aside / "whole")
-                _replace(ready, aside / "whole")
+                replace(ready, aside / "whole")
             return ready
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -670,42 +423,6 @@ def _write_origins(source: Path, media: Path, origins: Mapping[str, str]) -> Non
         *(f"{column}: {text}" for column, text in ABOUT.items()), "",
         *(f"{name}\t{origin}" for name, origin in sorted(origins.items(), key=lambda pair: pair[1])),
     ]
-    (media / _SOURCES).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (media / SOURCES).write_text("\n".join(lines) + "\n", encoding="utf-8")
     if (source / "COPYRIGHT").is_file():
         shutil.copyfile(source / "COPYRIGHT", media / "COPYRIGHT")
-
-
-# Small tools ---------------------------------------------------------------------------------
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _replace(place: Path, new: Path) -> None:
-    """Put a folder in the place of another, so that at no moment a half-written one stands there."""
-    old = new.with_name(new.name + "-old")
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def _stage(progress: Say, what: str) -> Iterator[None]:
-    """Say what begins, and how long it took."""
-    progress(f"{what} ...")
-    start = time.perf_counter()
-    yield
-    progress(f"{what}: {time.perf_counter() - start:.1f} s")
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise CannotWrite(f"cannot write to {folder}: {why}; free space or choose another place") from None
