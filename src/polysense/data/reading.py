@@ -239,25 +239,24 @@ class TableCells(Cells):
 
     def __init__(self, view: View, records: Records, schema: Schema) -> None:
         super().__init__(view, records)
-        self.columns = {}
         self.kinds = {name: schema.column(name).kind for name in view.columns}
+        self.columns = {name: _Column(self.kinds[name], self.n) for name in view.columns}
         for i, name in enumerate(view.columns):
-            column = schema.column(name)
-            if name in self.missing_columns:
-                self.columns[name] = [None] * self.n
-            else:
-                self.columns[name] = self._convert(i, name, column.kind, column.order)
-        filled = [np.array([v is not None for v in column], bool) for column in self.columns.values()]
+            if name not in self.missing_columns:
+                self._convert(i, name, schema.column(name).order)
+        filled = [column.filled for column in self.columns.values()]
         self.present = np.logical_or.reduce(filled) if filled else np.zeros(self.n, bool)
 
-    def _convert(self, i: int, name: str, kind: str, order: str) -> list[Any]:
+    def _convert(self, i: int, name: str, order: str) -> None:
+        kind, column = self.kinds[name], self.columns[name]
         convert = {"number": values.number, "category": values.category, "flag": values.flag,
                    "date": partial(values.seconds, order=order)}[kind]
         words: dict[str, int] = {}
-        result: list[Any] = []
-        for row, cell in enumerate(self.records.column(name)):
-            value = None
-            if cell is not None:
+        for part in blocks(self.n):
+            cells = self.records.column(name, np.arange(part.start, part.stop))
+            for row, cell in enumerate(cells, part.start):
+                if cell is None:
+                    continue
                 try:
                     value = convert(cell)
                     if value is None:
@@ -265,22 +264,49 @@ class TableCells(Cells):
                         self.nonempty[name] -= 1
                         if word is not None:
                             words[word] = words.get(word, 0) + 1
+                    else:
+                        column[row] = value
                 except BadCell as error:
                     self._bad(row, i, error.reason)
-            result.append(value)
         if words:
             self.notes[name] = words
-        return result
 
     def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+        rows = self._rows(rows)
+        found = {name: column.values(rows) for name, column in self.columns.items()}
         return [
-            {name: column[row] for name, column in self.columns.items()} if self.present[row] else None
-            for row in self._rows(rows)
+            {name: column[i] for name, column in found.items()} if self.present[row] else None for i, row in enumerate(rows)
         ]
 
     def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
         return [None if value is None else content_digest(json.dumps(value, sort_keys=True).encode())
                 for value in self.values(rows)]
+
+
+class _Column:
+    """Values of one column of N records in eight bytes or fewer each."""
+
+    def __init__(self, kind: str, n: int) -> None:
+        self.kind, self.filled = kind, np.zeros(n, bool)
+        self.number_N = np.zeros(n, np.int32 if kind == "category" else bool if kind == "flag" else np.float64)
+        self.places: dict[str, int] = {}  # of categories
+        self.levels: list[str] = []
+
+    def __setitem__(self, row: int, value: Any) -> None:
+        self.filled[row] = True
+        if self.kind == "category":
+            place = self.places.setdefault(value, len(self.levels))
+            if place == len(self.levels):
+                self.levels.append(value)
+            value = place
+        self.number_N[row] = value
+
+    def values(self, rows: Sequence[int]) -> list[Any]:
+        """Float, str, bool, or None where nothing was set."""
+        found = self.number_N[rows].tolist()
+        if self.kind == "category":
+            found = [self.levels[place] if self.levels else None for place in found]
+        return [value if there else None for value, there in zip(found, self.filled[rows].tolist(), strict=True)]
 
 
 class ViewCells(dict[str, Cells]):

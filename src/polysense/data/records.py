@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import BadColumn, BadTable, CannotWrite
+from .spool import Mapped, spooled
 from .values import is_empty, short
 
 #: Extension -> how the file is read.
@@ -29,7 +30,8 @@ FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl",
     ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
 }
-_ROWS = 50_000  # rows turned into one Arrow chunk: bounds the Python objects alive at a time
+_ROWS = 8_192  # rows turned into one Arrow chunk: bounds the Python objects alive at a time
+_BATCH = 2_048  # rows of a Parquet file that are unpacked at a time: pictures may be large
 _FEW = 32  # rows up to which looking at each is faster than an Arrow call
 _CSV = threading.Lock()  # csv's field limit belongs to the process
 
@@ -42,6 +44,7 @@ class Records:
         folder: folder of the table; paths in media cells are relative to it.
         source: the file's name, or ``records``.
         notes: what was assumed while reading (an encoding, skipped blank lines), in sentences.
+        mapped: the file that the table lies in, if it is mapped.
 
     >>> records = as_records([{"a": 1, "b": "x"}, {"a": None, "b": ""}])
     >>> len(records), records.column("b"), records.take([1])[0]
@@ -50,7 +53,7 @@ class Records:
 
     def __init__(
         self, table: pa.Table, *, folder: Path | None = None, source: str = "records",
-        notes: Sequence[str] = (),
+        notes: Sequence[str] = (), mapped: Mapped | None = None,
     ) -> None:
         repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
         if repeated:
@@ -59,6 +62,7 @@ class Records:
                 "give every column a name of its own"
             )
         self.table, self.folder, self.source, self.notes = table, folder, source, list(notes)
+        self.mapped = mapped
         self._rows: np.ndarray | None = None  # None: all rows of the table
 
     @property
@@ -86,6 +90,7 @@ class Records:
         """One value, None if missing."""
         i = range(len(self))[int(i)]
         value = self._column(name)[i if self._rows is None else int(self._rows[i])].as_py()
+        self._touched(1)
         return None if is_empty(value) else value
 
     def column(self, name: str, rows: Sequence[int] | None = None) -> list[Any]:
@@ -101,8 +106,15 @@ class Records:
         if rows is not None:
             rows = np.asarray(rows, dtype=np.int64)
             wanted = rows if self._rows is None else self._rows[rows]
-        values = (chunked if wanted is None else chunked.take(pa.array(wanted))).to_pylist()
+        values: list[Any] = []
+        for piece in chunked.chunks if wanted is None else _pieces(chunked, wanted):
+            values += piece.to_pylist()
+            self._touched(len(piece))
         return [None if is_empty(value) else value for value in values]
+
+    def _touched(self, reads: int) -> None:
+        if self.mapped is not None:
+            self.mapped.touched(reads)
 
     def empty(self, name: str) -> np.ndarray:
         """(N,) bool: the cells of a column that are missing, without loading what they hold."""
@@ -115,6 +127,7 @@ class Records:
         else:  # lists and structs: rare, and short
             found = pa.chunked_array([[is_empty(value.as_py()) for value in chunked]], type=pa.bool_())
         mask = found.to_numpy().astype(bool)
+        self._touched(len(mask))
         return mask if self._rows is None else mask[self._rows]
 
     def take(self, indices: Sequence[int]) -> Records:
@@ -126,7 +139,7 @@ class Records:
         if len(rows) and (rows.min() < -len(self) or rows.max() >= len(self)):
             raise IndexError(f"row {int(rows.max())} of {len(self)} records")
         rows = np.where(rows < 0, rows + len(self), rows)
-        part = Records(self.table, folder=self.folder, source=self.source, notes=self.notes)
+        part = Records(self.table, folder=self.folder, source=self.source, notes=self.notes, mapped=self.mapped)
         part._rows = rows if self._rows is None else self._rows[rows]
         return part
 
@@ -140,6 +153,17 @@ class Records:
 
             raise BadColumn(f"{self.source} has no column '{name}'; {suggest(name, self.names)}")
         return self.table.column(name)
+
+
+def _pieces(chunked: pa.ChunkedArray, rows: np.ndarray) -> Iterator[pa.Array]:
+    """Some rows of a column, a few at a time; Arrow's own ``take`` would first copy the whole column."""
+    starts = np.cumsum([0, *map(len, chunked.chunks)])
+    chunk_R = np.searchsorted(starts, rows, side="right") - 1
+    ends = [*np.flatnonzero(np.diff(chunk_R)) + 1, len(rows)]
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        if start < end:
+            c = chunk_R[start]
+            yield chunked.chunk(c).take(pa.array(rows[start:end] - starts[c]))
 
 
 def read_table(path: str | os.PathLike) -> Records:
@@ -163,14 +187,14 @@ def read_table(path: str | os.PathLike) -> Records:
         raise BadTable(f"{path} is a folder; name the table's file")
     try:
         if how in ("csv", "tsv"):
-            table, notes = _read_csv(path, "," if how == "csv" else "\t")
+            table, notes, mapped = _read_csv(path, "," if how == "csv" else "\t")
         elif how == "jsonl":
-            table, notes = _read_jsonl(path)
+            (table, notes), mapped = _read_jsonl(path), None
         else:
-            table, notes = _read_columnar(path, how)
+            table, notes, mapped = _read_columnar(path, how)
     except OSError as error:
         raise BadTable(f"{path} cannot be read: {error.strerror or error}") from None
-    return Records(table, folder=path.resolve().parent, source=path.name, notes=notes)
+    return Records(table, folder=path.resolve().parent, source=path.name, notes=notes, mapped=mapped)
 
 
 def as_records(obj: Any, folder: str | os.PathLike | None = None) -> Records:
@@ -240,7 +264,7 @@ def write_csv(path: str | os.PathLike, columns: Mapping[str, Sequence[Any]]) -> 
 # --- text files ---
 
 
-def _read_csv(path: Path, delimiter: str) -> tuple[pa.Table, list[str]]:
+def _read_csv(path: Path, delimiter: str) -> tuple[pa.Table, list[str], Mapped | None]:
     notes: list[str] = []
     encoding = _encoding(path, notes)
     with _CSV, open(path, encoding=encoding, newline="") as file:
@@ -249,7 +273,8 @@ def _read_csv(path: Path, delimiter: str) -> tuple[pa.Table, list[str]]:
             notes.append(f"{path.name}: columns are separated by semicolons")
         limit = csv.field_size_limit(sys.maxsize)
         try:
-            return _csv_rows(path.name, csv.reader(file, delimiter=delimiter, strict=True), notes), notes
+            table, mapped = _csv_rows(path.name, csv.reader(file, delimiter=delimiter, strict=True), notes)
+            return table, notes, mapped
         finally:
             csv.field_size_limit(limit)
 
@@ -260,10 +285,14 @@ def _semicolons(file: Any) -> bool:
     return ";" in first and "," not in first
 
 
-def _csv_rows(name: str, reader: Any, notes: list[str]) -> pa.Table:
-    """Rows of a csv reader; a row that does not fit the header is named by its line."""
+def _csv_rows(name: str, reader: Any, notes: list[str]) -> tuple[pa.Table, Mapped | None]:
+    batches = _csv_batches(name, reader, notes)
+    return spooled(batches, next(batches).schema)
+
+
+def _csv_batches(name: str, reader: Any, notes: list[str]) -> Iterator[pa.RecordBatch]:
+    """The header as a batch without rows, then the rows; one that does not fit the header is named by its line."""
     header: list[str] | None = None
-    chunks: list[pa.RecordBatch] = []
     rows: list[list[str]] = []
     last, blank = 0, 0
     try:
@@ -273,6 +302,7 @@ def _csv_rows(name: str, reader: Any, notes: list[str]) -> pa.Table:
             elif header is None:
                 header = _header(name, row, notes)
                 schema = pa.schema([(column, pa.large_string()) for column in header])
+                yield pa.RecordBatch.from_pylist([], schema)
             elif len(row) != len(header):
                 raise BadTable(
                     f"{name} line {last + 1}: {len(row)} cells, but the header names {len(header)} columns; "
@@ -281,7 +311,7 @@ def _csv_rows(name: str, reader: Any, notes: list[str]) -> pa.Table:
             else:
                 rows.append(row)
                 if len(rows) == _ROWS:
-                    chunks.append(_batch(rows, schema))
+                    yield _batch(rows, schema)
                     rows = []
             last = reader.line_num
     except csv.Error as error:
@@ -291,11 +321,10 @@ def _csv_rows(name: str, reader: Any, notes: list[str]) -> pa.Table:
         ) from None
     if header is None:
         raise BadTable(f"{name} is empty; its first line must hold the column names")
-    if rows:
-        chunks.append(_batch(rows, schema))
     if blank:
         notes.append(f"{name}: {blank} blank line{'s' * (blank > 1)} skipped")
-    return pa.Table.from_batches(chunks, schema=schema)
+    if rows:
+        yield _batch(rows, schema)
 
 
 def _header(name: str, row: list[str], notes: list[str]) -> list[str]:
@@ -399,24 +428,35 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # --- typed tables ---
 
 
-def _read_columnar(path: Path, how: str) -> tuple[pa.Table, list[str]]:
+def _read_columnar(path: Path, how: str) -> tuple[pa.Table, list[str], Mapped | None]:
     notes: list[str] = []
     try:
-        if how == "parquet":
-            import pyarrow.parquet as pq
-
-            table = pq.ParquetFile(path, memory_map=True).read()
-        else:
-            source = pa.memory_map(str(path))
-            try:
-                table = pa.ipc.open_file(source).read_all()
-            except pa.ArrowInvalid:
-                source.seek(0)
-                table = pa.ipc.open_stream(source).read_all()
-        return _plain(table, notes), notes
+        with pa.OSFile(str(path)) as source:
+            schema, batches = _parquet(source) if how == "parquet" else _arrow(source)
+            plain = _plain(schema.empty_table(), notes).schema
+            pieces = (piece for batch in batches for piece in _plain(pa.Table.from_batches([batch]), []).to_batches())
+            table, mapped = spooled(pieces, plain)
+        return table, notes, mapped
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BadTable(f"{path.name} cannot be read as {how}: {reason}") from None
+
+
+def _parquet(source: Any) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
+    return file.schema_arrow, file.iter_batches(_BATCH)
+
+
+def _arrow(source: Any) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    try:
+        file = pa.ipc.open_file(source)
+    except pa.ArrowInvalid:
+        source.seek(0)
+        stream = pa.ipc.open_stream(source)
+        return stream.schema, iter(stream)
+    return file.schema, (file.get_batch(i) for i in range(file.num_record_batches))
 
 
 def _plain(table: pa.Table, notes: list[str]) -> pa.Table:

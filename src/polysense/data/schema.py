@@ -16,6 +16,7 @@ from ..registry import modalities, suggest
 from . import values
 from .media import sniff
 from .records import Records
+from .rows import blocks
 from .values import BadCell, short
 
 #: Kinds of columns.
@@ -250,7 +251,13 @@ def _distinct(records: Records, name: str, found: list[Any], there: int) -> int:
     """Distinct values of the whole column; of nested values and bytes, of the sample."""
     if isinstance(found[0], (list, dict, bytes)):
         return len({str(value) for value in found})
-    return len(set(found if there == len(found) else records.column(name)) - {None})
+    if there == len(found):
+        return len(set(found))
+    seen = np.zeros(0, np.int64)  # hashes: the values themselves may be many and long
+    for part in blocks(len(records)):
+        values = records.column(name, np.arange(part.start, part.stop))
+        seen = np.union1d(seen, [hash(str(value)) for value in values if value is not None])
+    return len(seen)
 
 
 def _media(found: list[Any]) -> tuple[str, str]:
@@ -339,7 +346,10 @@ def _counts_rows(records: Records, name: str, found: list[Any]) -> bool:
     if n < 10 or str(found[0]).strip() not in ("0", "1"):
         return False
     start = int(str(found[0]).strip())
-    return all(str(value).strip() == str(i) for i, value in enumerate(records.column(name), start))
+    return all(
+        str(value).strip() == str(start + part.start + i)
+        for part in blocks(n) for i, value in enumerate(records.column(name, np.arange(part.start, part.stop)))
+    )
 
 
 def _passing(found: list[Any], convert: Any, also: tuple[str, ...] = ()) -> tuple[int, int]:

@@ -132,14 +132,14 @@ def _place(
     size_C, size_G = np.bincount(class_N), np.bincount(group_N)
     # with many classes no single one may outweigh the balance of the whole
     weight = float(np.sqrt(max(len(size_C), 1)))
-    members = np.split(class_N[np.argsort(group_N, kind="stable")], np.cumsum(size_G)[:-1]) if n else []
+    members, end_G = class_N[np.argsort(group_N, kind="stable")], np.cumsum(size_G)
     excess_CP = [[-float(size * share) for share in share_P] for size in size_C]  # count - share n_c
     excess_P = [-float(n * share) for share in share_P]
     part_G = np.zeros(len(size_G), dtype=np.int64)
     shuffled = rng.permutation(len(size_G))
     for g in shuffled[np.argsort(-size_G[shuffled], kind="stable")]:
         counts: dict[int, int] = {}
-        for c in members[g].tolist():
+        for c in members[end_G[g] - size_G[g] : end_G[g]].tolist():
             counts[c] = counts.get(c, 0) + 1
         size = int(size_G[g])
         costs = [
