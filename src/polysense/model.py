@@ -160,6 +160,7 @@ class Model(ClassifierMixin, BaseEstimator):
                 encoder.positions = job.positions
         job.plains = fit_plain(job.encoders, job.cells, job.train_rows, self.seed)
         cache = Cache() if self.cache else Cache.off()
+        cache.shared = True
         job.found = gather(job.encoders, job.plains, job.cells, cache, positions=job.positions, bar=job.talk.bar)
         self._check_faults(job.cells)
         job.talk.bad_cells(joined.faults(job.cells), len(job.targets))

@@ -41,6 +41,9 @@ class Cache:
     {}
     """
 
+    #: Set where all processes of one job ask for the same rows at the same time: each computes a part of them.
+    shared = False
+
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
         self.folder: Path | None = None
         self.why_off = ""

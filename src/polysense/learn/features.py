@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import processes
 from ..contracts import Encoder, Plain, to_tensors
 from ..data.cache import Cache
 from ..data.reading import Cells, hex_digests
@@ -63,8 +64,15 @@ def frozen(
     known = cache.find(fingerprint, hex_digests(hash_U))
     times_U = np.bincount(unique_R, minlength=len(hash_U))
     slot_U, made, keep = np.full(len(hash_U), -1), Rows(fill), _Keep(cache, fingerprint)
-    for start in range(0, len(order_U), CHUNK):
-        chunk = order_U[start : start + CHUNK]
+    chunks = [order_U[start : start + CHUNK] for start in range(0, len(order_U), CHUNK)]
+    if cache.shared and cache.folder is not None and processes.count() > 1:  # each computes its part, then all read the whole
+        for chunk in processes.mine(chunks):
+            if not known.known[chunk].all():
+                _compute(part, compute, cells, rows[first_U[chunk]], known, chunk, keep)
+        keep.flush()
+        processes.wait()
+        known = cache.find(fingerprint, hex_digests(hash_U))
+    for chunk in chunks:
         outputs = known.read(chunk) if known.known[chunk].all() else [None] * len(chunk)
         if any(output is None for output in outputs):
             outputs = _compute(part, compute, cells, rows[first_U[chunk]], known, chunk, keep)
