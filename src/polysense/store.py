@@ -21,6 +21,8 @@ from .errors import BadModel, CannotWrite, Mistake
 FORMAT = "polysense"
 VERSION = 1
 MAIN = "model.json"
+#: What model.json must hold -> its type.
+_MADE_OF = {"version": int, "files": dict, "copies": dict, "parts": dict}
 
 
 def pack(tree: Any, path: str, arrays: dict[str, np.ndarray], files: dict[str, bytes]) -> Any:
@@ -186,18 +188,24 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     main = _read_main(folder / MAIN)
     files = {}
     for name, seal in {**main["files"], **main["copies"]}.items():
-        if name not in main["copies"] and Path(name).name != name or ".." in name or name.startswith("/"):
-            raise BadModel(f"{folder / MAIN} is damaged: it names the file '{name}' outside its folder")
+        place = folder / name
+        if name not in main["copies"] and Path(name).name != name or ".." in name or name.startswith("/") or "\0" in name:
+            raise BadModel(f"{folder / MAIN} is damaged: it names the file {name!r} outside its folder")
+        if not place.is_file():  # a pipe would be waited for
+            raise BadModel(f"{folder} is damaged: the file '{name}' is missing; save the model again")
         try:
-            data = None if name in main["copies"] else (folder / name).read_bytes()
-            found = _hash(folder / name) if data is None else hashlib.sha256(data).hexdigest()
-        except OSError:
-            raise BadModel(f"{folder} is damaged: the file '{name}' is missing; save the model again") from None
+            data = None if name in main["copies"] else place.read_bytes()
+            found = _hash(place) if data is None else hashlib.sha256(data).hexdigest()
+        except OSError as error:
+            raise BadModel(f"{place} cannot be read: {error.strerror or error}") from None
         if found != seal:
-            raise BadModel(f"{folder / name} is damaged or was changed: its sha256 differs from the one in {MAIN}")
+            raise BadModel(f"{place} is damaged or was changed: its sha256 differs from the one in {MAIN}")
         if data is not None:
             files[name] = data
-    return main, {name: unpack(tree, _arrays(files, name), files) for name, tree in main["parts"].items()}
+    try:
+        return main, {name: unpack(tree, _arrays(files, name), files) for name, tree in main["parts"].items()}
+    except (KeyError, RecursionError):
+        raise BadModel(f"{folder / MAIN} is damaged: it names an array or a file that is not there") from None
 
 
 def _read_main(path: Path) -> dict[str, Any]:
@@ -209,11 +217,13 @@ def _read_main(path: Path) -> dict[str, Any]:
         whole = hashlib.sha256(body.encode()).hexdigest() == outer["seal"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadModel(f"{path} is damaged: it is not the JSON that polysense wrote") from None
+    except OSError as error:
+        raise BadModel(f"{path} cannot be read: {error.strerror or error}") from None
     if not whole:
         raise BadModel(f"{path} is damaged or was changed: its seal does not fit its content")
     if not isinstance(main, dict) or main.get("format") != FORMAT:
         raise BadModel(f"{path} is no polysense model")
-    if not {"version", "files", "copies", "parts"} <= set(main):
+    if not all(isinstance(main.get(name), kind) for name, kind in _MADE_OF.items()):
         raise BadModel(f"{path} is damaged: it does not say what the model is made of")
     if main["version"] > VERSION:
         raise BadModel(f"{path} was written by a newer polysense (format {main['version']}); update polysense")
@@ -226,4 +236,7 @@ def _arrays(files: Mapping[str, bytes], name: str) -> dict[str, np.ndarray]:
         return {}
     from safetensors.numpy import load as from_bytes
 
-    return from_bytes(data)
+    try:
+        return from_bytes(data)
+    except Exception as error:  # a header that lies: safetensors' own error, or numpy's about a shape or type
+        raise BadModel(f"{name}.safetensors is damaged: {str(error).splitlines()[0] if str(error) else 'no arrays'}") from None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import stat
 import sys
 import threading
 from codecs import getincrementaldecoder
@@ -194,6 +196,8 @@ def read_table(path: str | os.PathLike) -> Records:
             table, notes, mapped = _read_columnar(path, how)
     except OSError as error:
         raise BadTable(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeError as error:
+        raise BadTable(f"{path.name} cannot be read: {error}; save it as UTF-8") from None
     return Records(table, folder=path.resolve().parent, source=path.name, notes=notes, mapped=mapped)
 
 
@@ -241,23 +245,32 @@ def as_records(obj: Any, folder: str | os.PathLike | None = None) -> Records:
 
 
 def write_csv(path: str | os.PathLike, columns: Mapping[str, Sequence[Any]]) -> None:
-    """A CSV file of columns, UTF-8; None becomes the empty cell. Written aside, then renamed.
+    """A CSV file of columns, UTF-8; None becomes the empty cell.
+
+    Written aside, then renamed. A link stays a link, and the file that it names is written; a device or a
+    pipe is written into.
 
     Raises:
         CannotWrite: no permission, or the disk is full.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = None
     try:
-        with open(aside, "w", encoding="utf-8", newline="") as file:
+        place = path
+        if not path.exists() or stat.S_ISREG(path.stat().st_mode):
+            place = Path(os.path.realpath(path))
+            aside = place.with_name(f".{place.name}.{os.getpid()}")
+        with open(aside or place, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
             for row in zip(*columns.values(), strict=True):
                 writer.writerow(["" if value is None else value for value in row])
-        os.replace(aside, path)
+        if aside:
+            os.replace(aside, place)
     except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
+        if aside:
+            with suppress(OSError):
+                aside.unlink()
         raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
 
 
@@ -268,9 +281,7 @@ def _read_csv(path: Path, delimiter: str) -> tuple[pa.Table, list[str], Mapped |
     notes: list[str] = []
     encoding = _encoding(path, notes)
     with _CSV, open(path, encoding=encoding, newline="") as file:
-        if delimiter == "," and _semicolons(file):
-            delimiter = ";"
-            notes.append(f"{path.name}: columns are separated by semicolons")
+        delimiter = _separator(file, delimiter, path.name, notes)
         limit = csv.field_size_limit(sys.maxsize)
         try:
             table, mapped = _csv_rows(path.name, csv.reader(file, delimiter=delimiter, strict=True), notes)
@@ -279,10 +290,19 @@ def _read_csv(path: Path, delimiter: str) -> tuple[pa.Table, list[str], Mapped |
             csv.field_size_limit(limit)
 
 
-def _semicolons(file: Any) -> bool:
-    first = file.readline(1_000_000)
+#: What columns may be separated by -> the word for it.
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+def _separator(file: Any, usual: str, name: str, notes: list[str]) -> str:
+    """The extension's separator, unless the header holds none of it and another one."""
+    header = re.sub('"[^"]*"', "", file.readline(1_000_000))  # a separator in quotes separates nothing
     file.seek(0)
-    return ";" in first and "," not in first
+    most = max(_SEPARATORS, key=header.count)
+    if usual in header or most not in header:
+        return usual
+    notes.append(f"{name}: columns are separated by {_SEPARATORS[most]}")
+    return most
 
 
 def _csv_rows(name: str, reader: Any, notes: list[str]) -> tuple[pa.Table, Mapped | None]:

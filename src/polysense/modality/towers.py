@@ -512,7 +512,8 @@ def default_encoder(modality: str, values: Sequence[Any], n_train: int) -> tuple
         return cls.small, {}, f"the encoder of {modality}s"
     languages = cls.languages(values) if towers else set()
     suited = [tower for tower in towers if suits(tower, languages)]
-    in_words = f", {'/'.join(sorted(languages))}" if languages else ""
+    known = [*sorted(languages - {"und"}), *(["another language"] if "und" in languages else [])]
+    in_words = f", {'/'.join(known)}" if known else ""
     for tower in suited:
         if on_disk(tower):
             return f"{modality}.pretrained", {"tower": tower.name}, f"tower {tower.name} is on disk{in_words}"

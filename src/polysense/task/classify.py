@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contracts import State, Task
+from ..data.values import category
 from ..errors import BadOption, BadTable
 from ..registry import tasks
 from ..tokens import Tokens
@@ -70,14 +72,14 @@ class Classify(Task):
         self._number()
 
     def _number(self) -> None:
-        """Class -> number; by its text too, because a CSV file holds "3" where Parquet holds 3."""
+        """Class -> number; by its name too, because a CSV file holds "3" where Parquet holds 3 or 3.0."""
         self._index = {value: i for i, value in enumerate(self.classes)}
-        self._texts = {str(value): i for i, value in enumerate(self.classes)}
+        self._names = {_name(value): i for i, value in enumerate(self.classes)}
 
     def encode(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
         """{"label": (B,) int64}; -1 for a class that training did not have."""
         plain = [_plain(value) for value in values]
-        return {"label": np.array([self._index.get(v, self._texts.get(str(v), -1)) for v in plain], np.int64)}
+        return {"label": np.array([self._index.get(v, self._names.get(_name(v), -1)) for v in plain], np.int64)}
 
     def head(self, dim: int) -> nn.Module:
         return Linear(dim, len(self.classes))
@@ -124,3 +126,12 @@ class Classify(Task):
 def _plain(value: Any) -> Any:
     """numpy scalars as Python's own, so that classes survive JSON."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _name(value: Any) -> str:
+    """What a class is called: a missing value elsewhere in its column may have made 0 a 0.0, in writing too.
+
+    >>> [_name(value) for value in (0, 0.0, "0", "0.0", "-3.00", "1.5", "v1.0")]
+    ['0', '0', '0', '0', '-3', '1.5', 'v1.0']
+    """
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(category(value)))
