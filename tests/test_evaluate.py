@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from polysense.judge.evaluate import as_text, evaluate
+from polysense.judge.detail import lowest
+from polysense.judge.evaluate import _fitted, as_text, columns_of, evaluate
 from polysense.learn.rivals import Rivals
 
 VIEWS = ["a", "b", "c"]
@@ -76,7 +80,7 @@ def test_a_subset_is_judged_on_the_records_that_have_all_of_it_and_shows_nothing
 
     found, present, _ = judged(answer)
     assert (masks[0] == present).all()
-    for mask, row in zip(masks[1:], found["subsets"], strict=True):
+    for mask, row in zip(masks[1:8], found["subsets"], strict=True):
         columns = np.isin(VIEWS, row["present"])
         having = present[:, columns].all(1)
         assert (mask == having[:, None] & columns).all() and row["records"] == having.sum()
@@ -240,3 +244,135 @@ def test_the_text_fits_a_terminal():
         "(few)",
     ):
         assert words in text
+
+
+# --- by a column's values -------------------------------------------------------------------------
+
+
+def by_hand(values, **options):
+    """Sixteen records, of which every fourth is answered wrong: positions 0, 4, 8, 12."""
+    n = len(values)
+    targets = np.arange(n) % 2
+    said = np.where(np.arange(n) % 4 == 0, 1 - targets, targets)
+    return evaluate(
+        lambda mask: np.eye(2)[said] * 0.8 + 0.1, np.ones((n, 1), bool), targets, views=["a"], classes=["x", "y"],
+        prior=np.array([0.5, 0.5]), samples=200, by=("place", values), **options,
+    )
+
+
+def test_scores_by_value_are_those_of_the_value_alone():
+    """Even positions hold A, odd ones B: A is right half the time, B always, all of them three quarters."""
+    found = by_hand(["A", "B"] * 40)
+    rows = {row["value"]: row for row in found["by"]["values"]}
+    assert found["by"]["column"] == "place" and list(rows) == ["A", "B"]
+    assert [rows[v]["scores"]["accuracy"]["value"] for v in "AB"] == [0.5, 1.0]
+    assert [rows[v]["difference"]["accuracy"]["value"] for v in "AB"] == [-0.25, 0.25]
+    assert rows["A"]["difference"]["accuracy"]["high"] < 0 < rows["B"]["difference"]["accuracy"]["low"]
+    assert rows["A"]["records"] == 40 and not rows["A"]["too_few"]
+    assert rows["B"]["scores"]["log_loss"]["value"] == pytest.approx(-np.log(0.9))
+    assert lowest(found["by"])["value"] == "A"
+    text = as_text(found)
+    assert "lowest accuracy: A, below all records" in text and "by 'place'" in text
+    json.dumps(found, allow_nan=False)
+
+
+def test_few_records_are_shown_and_never_the_lowest():
+    """B has 29 records, all wrong or right: too few; with one value left there is nothing to compare."""
+    found = by_hand(["A"] * 51 + ["B"] * 29)
+    assert [row["too_few"] for row in found["by"]["values"]] == [False, True]
+    assert lowest(found["by"]) is None and "nothing to compare" in as_text(found) and "(few)" in as_text(found)
+
+
+def test_many_values_and_empty_cells():
+    """Forty words: thirty stand alone, ten are judged together; what is empty is a part of its own."""
+    found = by_hand([f"w{i % 40:02}" for i in range(80)] + [None, "", float("nan")])
+    rows = found["by"]["values"]
+    assert [row["kind"] for row in rows] == ["value"] * 30 + ["others", "empty"]
+    assert rows[30]["values"] == 10 and rows[30]["records"] == 20 and rows[31]["records"] == 3
+    assert sum(row["records"] for row in rows) == 83
+    assert "(10 others)" in as_text(found) and "(empty)" in as_text(found)
+
+
+def test_many_numbers_are_cut_into_ranges_of_equal_mass():
+    """0..99: twenty in each of five; equal numbers never part: a hundred zeros stay together."""
+    rows = by_hand(list(range(100)))["by"]["values"]
+    assert [(row["value"], row["records"]) for row in rows] == [
+        ("0 – 19", 20), ("20 – 39", 20), ("40 – 59", 20), ("60 – 79", 20), ("80 – 99", 20)
+    ]
+    rows = by_hand([0.0] * 100 + list(range(1, 41)))["by"]["values"]
+    assert rows[0]["value"] == "0 – 0" and rows[0]["records"] == 100 and sum(row["records"] for row in rows) == 140
+
+
+def test_by_respects_groups():
+    """Twenty groups of four, all of one value each: intervals are wider than over single records."""
+    values = np.repeat(["A", "B"], 80).tolist()
+    wide, narrow = (
+        by_hand(values, groups=groups)["by"]["values"][0]["difference"]["accuracy"]
+        for groups in (np.arange(160) % 4 + 4 * (np.arange(160) // 80), None)
+    )
+    assert wide["high"] - wide["low"] > 1.5 * (narrow["high"] - narrow["low"])
+
+
+@given(st.lists(st.sampled_from(["a", "b", "", "日本", None, "1", "2.5"]), min_size=1, max_size=60))
+def test_every_record_is_in_one_value(values):
+    rows = by_hand(values)["by"]["values"]
+    assert sum(row["records"] for row in rows) == len(values) and all(row["records"] for row in rows)
+
+
+# --- per class, by confidence, view by view -------------------------------------------------------
+
+
+def test_figures_of_a_class_by_hand():
+    """x: three records, two found, four said; so precision 1/2, recall 2/3, F1 4/7. z is never said, w never seen."""
+    targets = np.array([0, 0, 0, 1, 1, 2, -1])
+    said = np.array([0, 0, 1, 0, 1, 1, 0])
+    found = evaluate(
+        lambda mask: np.eye(4)[said], np.ones((7, 1), bool), targets, views=["a"], classes=list("xyzw"),
+        prior=np.full(4, 0.25), samples=50,
+    )
+    rows = {row["class"]: row for row in found["per_class"]}
+    assert list(rows) == ["x", "y", "z"]
+    assert [rows["x"][m]["value"] for m in ("precision", "recall", "f1")] == pytest.approx([1 / 2, 2 / 3, 4 / 7])
+    assert rows["x"]["records"] == 3 and rows["x"]["said"] == 4
+    assert rows["x"]["taken_for"] == [{"class": "y", "records": 1}]
+    assert rows["z"]["precision"]["value"] is None and rows["z"]["recall"]["value"] == 0 == rows["z"]["f1"]["value"]
+    assert rows["x"]["recall"]["low"] <= 2 / 3 <= rows["x"]["recall"]["high"]
+
+
+def test_the_reliability_curve_is_what_the_calibration_error_sums_up():
+    found, _, _ = judged(subsets=False)
+    bins = found["reliability"]["bins"]
+    gaps = sum(one["records"] * abs(one["accuracy"]["value"] - one["confidence"]) for one in bins) / 160
+    assert gaps == pytest.approx(found["scores"]["ece"]["value"])
+    assert sum(found["reliability"]["histogram"]) == 160 == sum(one["records"] for one in bins)
+    assert [one["confidence"] for one in bins] == sorted(one["confidence"] for one in bins)
+
+
+def test_what_a_view_adds_is_judged_where_it_is_beside_others():
+    """The answer is right where view a is shown and a coin's side without it; b and c add nothing."""
+    _, _, targets = records(160, 2)
+    coin = np.random.default_rng(0).integers(0, 3, 160)
+
+    found, present, _ = judged(lambda mask: np.eye(3)[np.where(mask[:, 0], targets, coin)] * 0.9 + 0.03)
+    rows = {row["view"]: row for row in found["worth"]}
+    at = present[:, 0] & present[:, 1:].any(1)
+    assert rows["a"]["records"] == at.sum()
+    assert rows["a"]["adds"]["accuracy"]["value"] == pytest.approx(1 - (coin == targets)[at].mean())
+    assert rows["b"]["adds"]["accuracy"] == {"value": 0, "low": 0, "high": 0}
+    assert rows["c"]["records"] == (present[:, 2] & present[:, :2].any(1)).sum() and rows["c"]["too_few"]
+
+
+def test_wide_letters_keep_the_columns_of_the_terminal():
+    """A Chinese letter takes two columns: what stands right of the names begins at one place."""
+    found, _, _ = judged()
+    swap = {"a": "图片", "b": "文字", "c": "声音说明"}
+    for row in found["subsets"]:
+        row["present"] = [swap[view] for view in row["present"]]
+    found["views"] = list(swap.values())
+    lines = as_text(found).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("views "))
+    rows = lines[start + 1 : start + 8]
+    ends = {columns_of(line[: re.search(r"  \d\.\d{3}", line).start()]) for line in rows}
+    assert any("图片" in line for line in rows) and len(ends) == 1
+    assert columns_of(lines[start].split("  model")[0]) in ends
+    assert _fitted("一二三四五", 7) == "一二三…" and columns_of(_fitted("一二三四五", 8)) == 8

@@ -195,6 +195,7 @@ def predict(
 def evaluate(
     folder: Folder, table: Table,
     subsets: Annotated[bool, typer.Option("--subsets", help="Judge every subset of views beside its specialist.")] = False,
+    by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Scores for each value of a column too.", show_default=False)] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="File for the report.", show_default=False)] = None,
 ) -> None:
@@ -203,7 +204,7 @@ def evaluate(
 
     model, records = _opened(folder, table)
     model.verbose = True
-    evaluation = model.evaluate(records, subsets=subsets)
+    evaluation = model.evaluate(records, subsets=subsets, by=by)
     if json_:
         _write(json_, json.dumps(evaluation, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
     if html:

@@ -105,10 +105,8 @@ def _table(p_NC: np.ndarray, targets_N: np.ndarray) -> dict[str, np.ndarray]:
     own = p_NC[np.arange(n), np.where(known, targets_N, 0)]
     right = said == targets_N
     top = p_NC.max(1) if n else np.zeros(0)
-    bins = np.empty(n, int)
-    bins[np.argsort(top, kind="stable")] = np.arange(n) * BINS // max(n, 1)
     gap = np.zeros((n, BINS))
-    gap[np.arange(n), bins] = top - right
+    gap[np.arange(n), equal_mass(top)] = top - right
     return {
         "n": np.ones((n, 1)),
         "right": said_K * true_K,
@@ -118,6 +116,17 @@ def _table(p_NC: np.ndarray, targets_N: np.ndarray) -> dict[str, np.ndarray]:
         "loss": np.where(known, -np.log(np.clip(own, TINY, 1.0)), 0.0)[:, None],
         "gap": gap,
     }
+
+
+def equal_mass(top_N: np.ndarray) -> np.ndarray:
+    """(N,): bin of each confidence for the calibration error; equally many records in each.
+
+    >>> np.bincount(equal_mass(np.linspace(0, 1, 30))).tolist() == [2] * BINS
+    True
+    """
+    bins = np.empty(len(top_N), int)
+    bins[np.argsort(top_N, kind="stable")] = np.arange(len(top_N)) * BINS // max(len(top_N), 1)
+    return bins
 
 
 def _split(sums: np.ndarray, table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -286,19 +286,25 @@ class Model(ClassifierMixin, BaseEstimator):
         return float((self.predict_proba(table.records)[table.rows].argmax(1) == labels).mean())
 
     def evaluate(
-        self, records: Any, y: Sequence[Any] | None = None, *, subsets: bool = False, samples: int = 1000
+        self, records: Any, y: Sequence[Any] | None = None, *, subsets: bool = False, by: str | None = None,
+        samples: int = 1000,
     ) -> dict[str, Any]:
         """Scores with intervals beside the baselines; with ``subsets`` every set of views and its specialist.
+
+        Args:
+            by: a column of the records; scores for each of its values too.
 
         Returns:
             The dict that ``polysense evaluate --json`` writes.
 
         Raises:
             BadTable: more than ``max_bad`` of a column's cells cannot be read.
+            BadColumn: there is no column ``by``.
         """
         self._ready()
         talk = Talk(self.verbose)
         table = open_table(records, self.target, y, talk.say)
+        values = None if by is None else column_of(table.records, by)
         cells, found, tokens = self._read(table.records, rivals=True)
         self._check_faults(cells)
         for remark in self._remarks(table.records, cells):
@@ -306,7 +312,7 @@ class Model(ClassifierMixin, BaseEstimator):
         rows = np.setdiff1d(table.rows, joined.bad_rows(cells)) if self.on_bad == "drop" else table.rows
         result = self._evaluation(
             found, tokens.only(rows) if len(rows) else tokens, rows, table.targets, groups_of(table.records, self.group),
-            subsets=subsets, samples=samples,
+            subsets=subsets, samples=samples, by=None if values is None else (by, [values[row] for row in rows]),
         )
         talk.bad_cells(joined.faults(cells), len(table.records))
         return result | {"bad_cells": joined.faults(cells)}
@@ -336,7 +342,7 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _evaluation(
         self, found: Gathered, tokens: Encoded, rows: np.ndarray, targets: Sequence[Any],
-        groups: Sequence[Any] | None, *, subsets: bool, samples: int,
+        groups: Sequence[Any] | None, *, subsets: bool, samples: int, by: tuple[str, list[Any]] | None = None,
     ) -> dict[str, Any]:
         """Judge the given rows; ``tokens`` are of these rows, everything else is of all."""
         labels = self.task_.encode([targets[row] for row in rows])["label"]
@@ -346,7 +352,7 @@ class Model(ClassifierMixin, BaseEstimator):
             lambda mask: self._mixed(tokens, plain, mask), found.present_NV[rows], labels,
             views=found.names, classes=list(self.task_.classes), prior=self.task_.prior(), rivals=self.rivals_,
             features=plain, groups=None if groups is None else _numbered([groups[row] for row in rows]), subsets=subsets,
-            samples=samples, seed=self.seed, rows=rows.tolist(), unseen=unseen,
+            samples=samples, seed=self.seed, rows=rows.tolist(), unseen=unseen, by=by,
         )
 
     def _mixed(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:

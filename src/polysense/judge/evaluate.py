@@ -6,6 +6,7 @@ scores.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 from ..data.rows import only
 from ..learn.rivals import FEW, Rivals, subsets_of
 from ..metrics import MEASURES, SHORT, Draws, Resamples, confusion, holm, judge, p_worse
+from .detail import FEW_TEST, by_value, lowest, per_class, reliability, worth
 
-FEW_TEST = 30  #: test records below which a subset is not counted
 _LEVEL = 0.05
+_MOST_CONFUSION = 1000  # classes up to which the whole confusion matrix is kept
 
 
 def evaluate(
@@ -24,7 +26,8 @@ def evaluate(
     views: Sequence[str], classes: Sequence[Any], prior: np.ndarray, rivals: Rivals | None = None,
     features: Mapping[str, Any] | None = None, groups: Sequence | np.ndarray | None = None,
     subsets: bool = False, bad_cells: Sequence[Mapping[str, Any]] = (), samples: int = 1000, seed: int = 0,
-    rows: Sequence[int] | None = None, unseen: Mapping[str, int] | None = None, mistakes: int = 12,
+    rows: Sequence[int] | None = None, unseen: Mapping[str, int] | None = None, mistakes: int = 24,
+    by: tuple[str, Sequence[Any]] | None = None,
 ) -> dict[str, Any]:
     """What DESIGN section 6 promises of ``evaluate --json``, for one target.
 
@@ -45,10 +48,12 @@ def evaluate(
         rows: (N,) the records' rows in their table, for naming mistakes; 0..N-1 if None.
         unseen: how often each class unseen in training occurs, for the warning.
         mistakes: how many confident mistakes to list.
+        by: a column's name and its (N,) values; scores for each of them.
 
     Returns:
-        A dict that is valid JSON: DESIGN's keys, and ``classes``, ``confusion``, ``mistakes``, ``warnings``,
-        ``groups``, ``views``, and with subsets ``subsets_mean``.
+        A dict that is valid JSON: DESIGN's keys, and ``classes``, ``confusion`` (None beyond 1,000 classes),
+        ``per_class``, ``reliability``, ``mistakes``, ``warnings``, ``unseen``, ``groups``, ``views``, with ``by`` also
+        ``by``, and with subsets ``subsets_mean`` and ``worth``.
     """
     present, targets = np.asarray(present, bool), np.asarray(targets, int)
     prior, n = np.asarray(prior, float), len(targets)
@@ -63,7 +68,10 @@ def evaluate(
         "classes": names,
         "groups": None if groups is None else len(np.unique(np.asarray(groups))),
         "confusion": None,
+        "per_class": [],
+        "reliability": None,
         "mistakes": [],
+        "unseen": {str(name): int(count) for name, count in (unseen or {}).items()},
         "warnings": _warnings(targets, names, unseen),
     }
     if n == 0:
@@ -72,11 +80,17 @@ def evaluate(
     answers = np.where(present.any(1)[:, None], np.asarray(answer(present), np.float64), prior)
     result["scores"] = judge(answers, targets, draws).scores()
     result["baselines"] = _baselines(present, targets, prior, rivals, features, draws)
-    result["confusion"] = confusion(answers.argmax(1), targets, len(names)).astype(int).tolist()
+    if len(names) <= _MOST_CONFUSION:
+        result["confusion"] = confusion(answers.argmax(1), targets, len(names)).astype(int).tolist()
+    result["per_class"] = per_class(answers, targets, names, draws)
+    result["reliability"] = reliability(answers, targets, draws)
     result["mistakes"] = _confident_mistakes(answers, targets, names, rows, mistakes)
     if subsets:
         judged = _Subsets(answer, present, targets, list(views), rivals, features, groups, draws)
         result["subsets"], result["subsets_mean"] = judged.table()
+        result["worth"] = worth(answer, answers, present, targets, list(views), draws)
+    if by is not None:
+        result["by"] = by_value(*by, answers, targets, draws)
     return result
 
 
@@ -234,6 +248,8 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
             lines.append(_score_line(label or f"best single view: {scores['view']}", scores))
     if evaluation["subsets"]:
         lines += ["", *_subset_lines(evaluation)]
+    if evaluation.get("by"):
+        lines += ["", *_by_lines(evaluation["by"])]
     return "\n".join(lines)
 
 
@@ -256,26 +272,41 @@ def _interval(score: Mapping[str, float | None]) -> str:
     return "" if score["low"] is None else f"[{score['low']:.3f}, {score['high']:.3f}]"
 
 
+def columns_of(text: str) -> int:
+    """Columns of a terminal that a text takes: two for a Chinese character.
+
+    >>> columns_of("views"), columns_of("视图")
+    (5, 4)
+    """
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text
+    )
+
+
+def _fitted(text: str, width: int) -> str:
+    """Text filled or cut to a width in terminal columns."""
+    if columns_of(text) > width:
+        while columns_of(text) > width - 1:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (width - columns_of(text))
+
+
 def _score_line(label: str, scores: Mapping[str, Any]) -> str:
     accuracy = scores["accuracy"]
-    label = label if len(label) <= 34 else label[:33] + "…"
-    return (f"{label:<34} {_number(accuracy['value']):>8}  {_interval(accuracy):<16}  "
+    return (f"{_fitted(label, 34)} {_number(accuracy['value']):>8}  {_interval(accuracy):<16}  "
             f"{_number(scores['macro_f1']['value']):>7}  {_number(scores['log_loss']['value']):>8}")
 
 
 def _subset_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """Accuracy of every subset beside its specialist; differences in points."""
     views = evaluation["views"]
-    width = max(
-        len(" + ".join(row["present"])) if len(row["present"]) <= 2 else 22 for row in evaluation["subsets"]
-    )
-    width = max(width, 22)
+    names = [subset_name(row["present"], views) for row in evaluation["subsets"]]
+    width = min(max(22, *map(columns_of, names)), 40)
     lines = ["accuracy by views present; differences in points, with 95 % intervals",
              f"{'views':<{width}} records  model  specialist  difference           filled  difference"]
-    for row in evaluation["subsets"]:
-        lines.append(
-            f"{subset_name(row['present'], views):<{width}} {row['records']:>7}  {_subset_numbers(row)}"
-        )
+    for name, row in zip(names, evaluation["subsets"], strict=True):
+        lines.append(f"{_fitted(name, width)} {row['records']:>7}  {_subset_numbers(row)}")
     mean = evaluation.get("subsets_mean")
     if mean and mean["difference"]:
         lines.append(
@@ -286,6 +317,38 @@ def _subset_lines(evaluation: Mapping[str, Any]) -> list[str]:
     if any(is_worse(row) for row in evaluation["subsets"]):
         lines.append(f"WORSE: behind its specialist at level {_LEVEL} after Holm's correction")
     return lines
+
+
+def _by_lines(by: Mapping[str, Any]) -> list[str]:
+    """Scores of every value of a column, and how far each lies from the whole."""
+    names = [value_name(row) for row in by["values"]]
+    width = min(max(18, columns_of(by["column"]), *map(columns_of, names)), 34)
+    lines = [
+        f"by '{by['column']}'; accuracy with 95 % intervals, difference to all records in points",
+        f"{_fitted(by['column'], width)} records  accuracy  95 % interval   difference           macro F1  log loss",
+    ]
+    for name, row in zip(names, by["values"], strict=True):
+        accuracy, loss = row["scores"]["accuracy"], row["scores"]["log_loss"]["value"]
+        lines.append(
+            f"{_fitted(name, width)} {row['records']:>7}  {_number(accuracy['value']):>8}  {_interval(accuracy):<14}  "
+            f"{_apart(row['difference']):<19}  {_number(row['scores']['macro_f1']['value']):>8}  {_number(loss):>8}"
+            + (" (few)" if row["too_few"] else "")
+        )
+    worst = lowest(by)
+    if any(row["too_few"] for row in by["values"]):
+        lines.append(f"(few): under {FEW_TEST} records")
+    if worst is None:
+        return [*lines, f"fewer than two values have {FEW_TEST} records; there is nothing to compare"]
+    high = worst["difference"]["accuracy"]["high"]
+    clear = "below all records" if high < 0 else "not clearly below all records (the interval reaches zero)"
+    return [*lines, f"lowest accuracy: {value_name(worst)}, {clear}; the lowest of several values looks worse than it is"]
+
+
+def value_name(row: Mapping[str, Any]) -> str:
+    """A part of a column as people say it: its value, (empty), or (12 others)."""
+    if row["kind"] == "others":
+        return f"({row['values']} others)"
+    return "(empty)" if row["kind"] == "empty" else str(row["value"])
 
 
 def subset_name(present: Sequence[str], views: Sequence[str]) -> str:
@@ -310,12 +373,14 @@ def _subset_numbers(row: Mapping[str, Any]) -> str:
     def accuracy(key: str) -> str:
         return _number(row[key]["accuracy"]["value"] if row[key] else None)
 
-    def points(key: str) -> str:
-        if not row[key] or row[key]["accuracy"]["value"] is None:
-            return ""
-        one = row[key]["accuracy"]
-        return f"{100 * one['value']:+5.1f} [{100 * one['low']:+5.1f}, {100 * one['high']:+5.1f}]"
-
     mark = " (few)" if row.get("too_few") else " WORSE" if "p_holm" in row and is_worse(row) else ""
-    return (f"{accuracy('scores'):>5}  {accuracy('specialist'):>10}  {points('difference'):<19}  "
-            f"{accuracy('specialist_filled'):>6}  {points('difference_filled'):<19}{mark}").rstrip()
+    return (f"{accuracy('scores'):>5}  {accuracy('specialist'):>10}  {_apart(row['difference']):<19}  "
+            f"{accuracy('specialist_filled'):>6}  {_apart(row['difference_filled']):<19}{mark}").rstrip()
+
+
+def _apart(scores: Mapping[str, Any] | None) -> str:
+    """A difference of accuracies in points, with its interval."""
+    if not scores or scores["accuracy"]["value"] is None:
+        return ""
+    one = scores["accuracy"]
+    return f"{100 * one['value']:+5.1f} [{100 * one['low']:+5.1f}, {100 * one['high']:+5.1f}]"
