@@ -24,7 +24,7 @@ from .data.reading import Cells, ViewCells, judge_faults, read_cells
 from .data.records import Records, as_records
 from .data.rows import only_of
 from .data.schema import Schema
-from .data.tables import Table, divide, groups_of, joined_groups, open_table, row_name
+from .data.tables import Table, column_of, divide, groups_of, joined_groups, open_table, row_name
 from .errors import BadTable, NotFitted
 from .judge.evaluate import evaluate
 from .judge.facts import data_facts, made_facts, shown_data
