@@ -48,7 +48,7 @@ def test_what_was_saved_comes_back(folder):
 def test_model_json_names_every_file_with_its_hash(saved):
     outer = json.loads((saved / "model.json").read_text(encoding="utf-8"))
     named = outer["model"]["files"]
-    assert set(named) | {"model.json"} == {path.name for path in saved.iterdir()}
+    assert set(named) | {"model.json", "README.md"} == {path.name for path in saved.iterdir()}, "the card is the user's"
     assert "model.safetensors" in named
     for name, seal in named.items():
         assert hashlib.sha256((saved / name).read_bytes()).hexdigest() == seal
@@ -59,6 +59,7 @@ def test_any_flipped_bit_is_noticed(saved, tmp_path):
     """One bit at the beginning, in the middle, at the end, and at forty places between, of every file."""
     copy = tmp_path / "model"
     shutil.copytree(saved, copy)
+    (copy / "README.md").unlink()  # the user may change the card
     for path in sorted(copy.iterdir()):
         whole = path.read_bytes()
         for place in sorted({0, len(whole) // 2, len(whole) - 2, *np.linspace(0, len(whole) - 2, 40, dtype=int).tolist()}):

@@ -16,6 +16,7 @@ from . import store
 from .contracts import Plain
 from .data.schema import Schema
 from .errors import BadModel
+from .judge.card import card
 from .layers import Condition, safe
 from .learn import blend
 from .learn.choose import encoder_again, full_name, tower_copies
@@ -67,6 +68,9 @@ def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towe
         "classes": list(learned.task.classes), "schema": learned.schema.to_json(), "regressions": vars(learned.share),
     }
     task = learned.task
+    if getattr(task, "counts", None) is not None:
+        facts["counts"] = [int(count) for count in task.counts]  # training records of each class
+    name = folder.resolve().name
     store.save(folder, facts, {
         "model": {
             "encoders": encoders, "task": {"options": _options_of(task), "state": task.state()},
@@ -75,7 +79,7 @@ def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towe
         "rivals": {
             "plain": {view: part.state() for view, part in learned.plains.items()}, "state": learned.rivals.state(),
         },
-    }, tower_copies(network.encoders.encoders) if with_towers else None)
+    }, tower_copies(network.encoders.encoders) if with_towers else None, {"README.md": card(facts, name).encode()})
 
 
 def load(folder: str | Path, own: Mapping[str, torch.nn.Module] | None = None) -> tuple[dict[str, Any], Learned]:

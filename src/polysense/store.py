@@ -93,7 +93,8 @@ def check_model(folder: Path) -> None:
 
 
 def save(
-    folder: Path, facts: dict[str, Any], parts: Mapping[str, Any], copies: Mapping[str, Path] | None = None
+    folder: Path, facts: dict[str, Any], parts: Mapping[str, Any], copies: Mapping[str, Path] | None = None,
+    notes: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a model folder; an older model there is replaced only when the new one is whole.
 
@@ -101,6 +102,7 @@ def save(
         facts: readable facts, the top of model.json.
         parts: {name: state tree}; arrays of ``name`` go to ``name.safetensors``.
         copies: {name in the folder, slashes allowed: file to copy there}.
+        notes: {name: content} of files for people, which may be changed or removed: no hash is kept of them.
 
     Raises:
         CannotWrite: disk full or no permission; what stood there before is untouched.
@@ -111,6 +113,8 @@ def save(
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
+        for name, data in (notes or {}).items():
+            _write(aside / name, data)
         _write_parts(aside, facts, parts, _copy(aside, copies or {}))
         _swap(aside, folder)
     except OSError as error:

@@ -14,6 +14,8 @@ from ..data import joined
 from ..data.reading import Cells
 from ..data.schema import Schema
 from ..data.tables import Table
+from ..learn.gather import sample
+from ..registry import modalities
 
 _PACKAGES = ("polysense", "torch", "transformers", "numpy", "scikit-learn")
 
@@ -42,8 +44,17 @@ def data_facts(
         "bad_cells": joined.faults(cells),
         "missing_words": joined.missing_words(cells),
         "identical_in_train_and_valid": dict(leaks),
+        "languages": {
+            view: sorted(found) for view, mine in cells.items()
+            if not mine.media and (found := _languages(mine, train_rows))
+        },
         "notes": [note for table in tables for note in table.records.notes],
     }
+
+
+def _languages(cells: Cells, rows: np.ndarray) -> set[str]:
+    """Languages of a view's texts; none where that means nothing or cannot be told."""
+    return modalities[cells.view.modality].languages(sample(cells, rows, seed=0)) - {"und", ""}
 
 
 def shown_data(data: Mapping[str, Any], bad_cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,340 @@
+"""The model card: README.md of a model folder, in the form that the Hugging Face Hub reads.
+
+Written from what is remembered of the fit (``facts``), so it says nothing that model.json does not hold.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from .evaluate import words
+
+#: Modality of all views -> the Hub's word for such a task; the Hub has none for several modalities together.
+_PIPELINES = {
+    "text": "text-classification", "image": "image-classification", "audio": "audio-classification",
+    "video": "video-classification", "table": "tabular-classification",
+}
+#: Measures in the card: name in an evaluation -> the Hub's name of the metric.
+_METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "log_loss": "log_loss", "ece": "expected_calibration_error"}
+_FEW_RECORDS = 1000
+_FEW_OF_A_CLASS = 10
+_OFTEN_MISSING = 0.3
+_MOST_NAMES = 10
+
+
+def card(facts: Mapping[str, Any], name: str = "model") -> str:
+    """A model card in Markdown under a YAML header.
+
+    Args:
+        facts: the top of model.json: recipe, schema, classes, counts, towers, data, made, valid, regressions.
+        name: of the model.
+    """
+    recipe = facts["recipe"]
+    title = f"# {_md(name)}: {_md(recipe['target'] or 'the target')} from {_list(_views(facts))}"
+    parts = [
+        title, _what(facts), "## Use\n\n" + _use(facts, name), "## Results\n\n" + _results(facts),
+        "## Limits\n\n" + _bullets(limits(facts)), "## Data\n\n" + _data(facts), "## How it was made\n\n" + _made(facts),
+    ]
+    header = yaml.safe_dump(_header(facts, name), allow_unicode=True, sort_keys=False, width=1000)
+    return f"---\n{header}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def limits(facts: Mapping[str, Any]) -> list[str]:
+    """What should be known before the model is relied on, in sentences of Markdown, read off the facts."""
+    data, valid = facts["data"], facts.get("valid") or {}
+    found = []
+    if data["train"] < _FEW_RECORDS:
+        found.append(f"It has learned from {_count(data['train'], 'record')}: what it has not seen there it does not know.")
+    rare = [(c, n) for c, n in zip(facts["classes"], facts.get("counts") or (), strict=False) if n < _FEW_OF_A_CLASS]
+    if rare:
+        found.append(
+            f"Fewer than {_FEW_OF_A_CLASS} training records stand behind "
+            f"{_names(f'{_md(c)} ({n})' for c, n in sorted(rare, key=lambda pair: pair[1]))}: "
+            f"answers of {'these classes are' if len(rare) > 1 else 'this class are'} the least certain."
+        )
+    for view, absent in sorted(data["absent"].items(), key=lambda pair: -pair[1]):
+        if absent > _OFTEN_MISSING * data["records"]:
+            found.append(
+                f"{_md(view)} is missing in {absent / data['records']:.0%} of the records: what the model makes of it "
+                f"rests on {_count(data['records'] - absent, 'record')}."
+            )
+    if not data["valid"]:
+        found.append("No validation records were kept, so nothing is known of how well it answers.")
+    elif valid.get("groups"):
+        found.append(
+            f"The results are of {_count(data['valid'], 'validation record')}, which belong to only "
+            f"{_count(valid['groups'], 'group')} (equal values of '{_md(facts['recipe']['group'])}'); the intervals are over "
+            "groups."
+        )
+    else:
+        found.append(
+            f"The results are of {_count(data['valid'], 'validation record')}. No group column was named: if several "
+            "records come from one person, place or day, the model may know the person instead of the answer, and the "
+            "results flatter it."
+        )
+    for view, count in data["identical_in_train_and_valid"].items():
+        found.append(
+            f"{_md(view)}: {_count(count, 'validation record')} hold the very content of a training record; "
+            "the results flatter the model."
+        )
+    if data["valid"]:
+        found.append(
+            "The validation records also chose settings (the share of the regressions and their strength), so the results "
+            "are slightly kinder than those on new records: `polysense evaluate` on a table of your own says more."
+        )
+    found += _behind(valid)
+    if data["bad_cells"]:
+        policy = facts["recipe"]["on_bad"]
+        found.append(f"{_count(len(data['bad_cells']), 'cell')} of the tables could not be read (policy: {policy}).")
+    if facts["towers"]:
+        found.append(
+            "The pretrained towers bring along what their own training data held, its gaps and its prejudices included."
+        )
+    found.append(
+        "It answers with one of the classes above whatever it is shown, and with their shares in training where a record has "
+        "none of the views."
+    )
+    return found
+
+
+def _behind(valid: Mapping[str, Any]) -> list[str]:
+    """Baselines that the model does not beat on validation, and probabilities that are off."""
+    if not valid.get("scores"):
+        return []
+    found, mine = [], valid["scores"]
+    rivals = {key: scores for key, scores in valid["baselines"].items() if scores}
+    better = [
+        _baseline(key, scores) for key, scores in rivals.items()
+        if scores["accuracy"]["value"] >= mine["accuracy"]["value"]
+    ]
+    if better:
+        found.append(f"On the validation records it is no more accurate than {_list(better)}.")
+    calibration = (mine.get("ece") or {}).get("value")
+    if calibration is not None and calibration > 0.1:
+        found.append(
+            f"Its probabilities are off by {calibration:.2f} on average (calibration error): read them as an order, "
+            "not as shares."
+        )
+    return found
+
+
+# --- the header -----------------------------------------------------------------------------------
+
+
+def _header(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    modalities = _modalities(facts)
+    languages = sorted({code for codes in (facts["data"].get("languages") or {}).values() for code in codes})
+    pipeline = _PIPELINES.get(modalities[0]) if len(modalities) == 1 else None
+    base = sorted({tower["source"] for tower in facts["towers"].values() if "/" in tower["source"]})
+    header = {
+        "library_name": "polysense",
+        "pipeline_tag": pipeline,
+        "language": languages or None,
+        "base_model": base or None,
+        "tags": ["polysense", *(["multimodal"] if len(modalities) > 1 else []),
+                 *("tabular" if modality == "table" else modality for modality in modalities)],
+        "metrics": [metric for key, metric in _METRICS.items() if _score(facts, key)] or None,
+        "model-index": _index(facts, name, pipeline),
+    }
+    return {key: value for key, value in header.items() if value is not None}
+
+
+def _index(facts: Mapping[str, Any], name: str, pipeline: str | None) -> list[dict[str, Any]] | None:
+    """The validation results in the Hub's schema."""
+    source = str(facts["made"]["source"])
+    metrics = [
+        {"type": metric, "value": round(score["value"], 4), "name": words(key) + _interval(score, ", 95 % interval ")}
+        for key, metric in _METRICS.items() if (score := _score(facts, key))
+    ]
+    if not metrics:
+        return None
+    return [{
+        "name": name,
+        "results": [{
+            # the Hub wants one of its tasks here: records of several modalities are rows of a table
+            "task": {"type": pipeline or "tabular-classification", "name": _line(facts["recipe"]["target"] or "target")},
+            "dataset": {
+                "name": _line(source), "type": re.sub(r"\W+", "-", source).strip("-").lower() or "table",
+                "split": "validation",
+            },
+            "metrics": metrics,
+        }],
+    }]
+
+
+def _score(facts: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    score = ((facts.get("valid") or {}).get("scores") or {}).get(key)
+    return score if score and score["value"] is not None else None
+
+
+# --- sections -------------------------------------------------------------------------------------
+
+
+def _what(facts: Mapping[str, Any]) -> str:
+    recipe, classes = facts["recipe"], facts["classes"]
+    lines = [
+        f"A polysense model. It predicts {_md(recipe['target'] or 'the target')}, one of "
+        f"{_count(len(classes), 'class')}: {_names(map(_md, classes), most=30)}. "
+        "Any of the views below may be missing in a record.",
+        "", "| View | Columns and their kinds | Read by |", "|---|---|---|",
+    ]
+    kinds = {name: kind for name, kind, _ in facts["data"]["columns"]}
+    for view in _view_parts(facts):
+        columns = _names((f"{_md(name)} ({kinds.get(name, view['modality'])})" for name in view["columns"]), most=30)
+        tower = facts["towers"].get(view["name"])
+        by = _md(recipe["encoders"][view["name"]].partition(":")[0]) + (f": {_md(tower['name'])}" if tower else "")
+        lines.append(f"| {_md(view['name'])} | {columns} | {by} |")
+    weight = facts["regressions"]["weight"]
+    lines += ["", (
+        f"The views are joined by the fusion {_md(recipe['fusion'])}. The network gives {1 - weight:.0%} of an answer, "
+        f"logistic regressions on the views that are present give {weight:.0%}."
+    )]
+    return "\n".join(lines)
+
+
+def _use(facts: Mapping[str, Any], name: str) -> str:
+    folder = shlex.quote(name)
+    code = f"import polysense\n\nmodel = polysense.load({name!r})  # this folder, or its id on the Hub\n"
+    code += "model.predict('new.csv')  # or a list of records, each a dict from column to value"
+    shell = (
+        f"polysense predict {folder} TABLE --out answers.csv\npolysense evaluate {folder} TABLE --subsets --html report.html"
+    )
+    return f"{_fence(shell, 'sh')}\n\n{_fence(code, 'python')}"
+
+
+def _results(facts: Mapping[str, Any]) -> str:
+    valid = facts.get("valid")
+    if not valid or not valid["scores"]:
+        return "There were no validation records."
+    groups = f" in {_count(valid['groups'], 'group')}" if valid["groups"] else ""
+    shown = {"this model": valid["scores"]} | {
+        _baseline(key, scores): scores for key, scores in valid["baselines"].items() if scores
+    }
+    measures = [key for key in _METRICS if all(key in scores for scores in shown.values())]
+    lines = [
+        f"On {_count(valid['records'], 'validation record')}{groups}, with 95 % bootstrap intervals. Higher is better, but for "
+        "log loss and calibration error.",
+        "", "| | " + " | ".join(map(words, measures)) + " |", "|---|" + "---|" * len(measures),
+    ]
+    for label, scores in shown.items():
+        figures = (scores[key] for key in measures)
+        lines.append(f"| {label} | " + " | ".join(map(_figure, figures)) + " |")
+    return "\n".join(lines)
+
+
+def _data(facts: Mapping[str, Any]) -> str:
+    data = facts["data"]
+    lines = [
+        f"{_md(facts['made']['source'])}: {_count(data['train'], 'record')} for training, {data['valid']:,} for validation"
+        + (f"; {_count(data['without_target'], 'record')} without a target left out" if data["without_target"] else "") + ".",
+        "", "| Column | Kind | Missing | Unreadable | Why this kind |", "|---|---|---|---|---|",
+    ]
+    bad: dict[str, int] = {}
+    for cell in data["bad_cells"]:
+        bad[cell["column"]] = bad.get(cell["column"], 0) + 1
+    for name, kind, reason in data["columns"]:
+        missing = f"{data['empty'][name]:,}" if name in data["empty"] else "-"
+        lines.append(f"| {_md(name)} | {kind} | {missing} | {bad.get(name, 0):,} | {_md(reason)} |")
+    counts = facts.get("counts")
+    if counts:
+        pairs = sorted(zip(facts["classes"], counts, strict=True), key=lambda pair: -pair[1])
+        lines += ["", "Training records of a class: " + _names((f"{_md(c)} {n:,}" for c, n in pairs), most=30) + "."]
+    lines += [f"\n{_md(note)}" for note in data["notes"]]
+    return "\n".join(lines)
+
+
+def _made(facts: Mapping[str, Any]) -> str:
+    made = facts["made"]
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version)
+    recipe = {key: value for key, value in facts["recipe"].items() if value not in (None, {})}
+    lines = [
+        f"{made['date']}, {made['cpu_seconds']:,} CPU seconds, seed {made['seed']}, with {versions}. The recipe, which "
+        "`polysense fit TABLE --recipe FILE --out DIR` takes:",
+        "", _fence(yaml.safe_dump(recipe, allow_unicode=True, sort_keys=False).strip(), "yaml"),
+    ]
+    if facts["towers"]:
+        lines += ["", "| Tower | View | From | Licence | sha256 of its weights |", "|---|---|---|---|---|"]
+        for view, tower in facts["towers"].items():
+            source = f"{tower['source']} {tower['version']}".strip()
+            cells = (_md(tower["name"]), _md(view), _md(source), _md(tower["licence"] or "unknown"), tower["sha256"][:16])
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def _view_parts(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Name, modality and columns of every view, in the schema's order."""
+    from ..data.schema import Schema
+
+    return [
+        {"name": view.name, "modality": view.modality, "columns": view.columns}
+        for view in Schema.from_json(facts["schema"]).views
+    ]
+
+
+def _views(facts: Mapping[str, Any]) -> list[str]:
+    return [_md(view["name"]) for view in _view_parts(facts)]
+
+
+def _modalities(facts: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(view["modality"] for view in _view_parts(facts)))
+
+
+def _baseline(key: str, scores: Mapping[str, Any]) -> str:
+    if key == "best_single":
+        return f"the best single view, {_md(scores['view'])}"
+    return {"majority": "the most frequent class", "concat_logistic": "plain concatenation (logistic regression)"}[key]
+
+
+def _interval(score: Mapping[str, Any], before: str = " ") -> str:
+    return "" if score["low"] is None else f"{before}[{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def _figure(score: Mapping[str, Any]) -> str:
+    return "-" if score["value"] is None else f"{score['value']:.3f}{_interval(score)}"
+
+
+def _count(n: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
+def _names(names: Iterable[str], most: int = _MOST_NAMES) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def _list(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _md(text: Any) -> str:
+    r"""Text of the user as Markdown shows it, also in a table: one line, every mark of Markdown and HTML escaped.
+
+    >>> print(_md("a|b <i>*x*"))
+    a\|b &lt;i&gt;\*x\*
+    """
+    return re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", _line(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _line(text: Any) -> str:
+    return " ".join(str(text).split())
+
+
+def _fence(code: str, language: str) -> str:
+    """A block of code; its fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    marks = "`" * max(3, longest + 1)
+    return f"{marks}{language}\n{code}\n{marks}"
