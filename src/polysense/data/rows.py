@@ -96,19 +96,23 @@ class Rows:
 
     def __getitem__(self, index: Index) -> np.ndarray:
         """Rows in the order asked for, padded to the longest of them."""
-        rows = _numbers(index, len(self))
-        if not len(rows):
+        run = _run(index, len(self))
+        rows = np.zeros(0, int) if run else _numbers(index, len(self))
+        if not len(self) or not (run[1] - run[0] if run else len(rows)):
             return np.zeros((0, *self.tail), self.dtype)
         if len(set(self._shapes)) > 1:
-            return self._ragged(rows)
+            return self._ragged(np.arange(*run) if run else rows)
         if self.file is None:
             if self._one is None:
                 self._one = np.concatenate(self.held)
                 self.held = [self._one]
                 self._shapes, self._starts, self._places = self._shapes[:1], [0, len(self)], [0, self.nbytes]
-            return self._one[rows]
-        out = np.empty((len(rows), *self._shapes[0]), self.dtype)
+            return self._one[run[0] : run[1]] if run else self._one[rows]
         size = self.nbytes // len(self)
+        out = np.empty((run[1] - run[0] if run else len(rows), *self._shapes[0]), self.dtype)
+        if run:
+            _read(self.file, out, run[0] * size)
+            return out
         starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1).tolist()
         for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
             _read(self.file, out[start:stop], int(rows[start]) * size)
@@ -160,14 +164,20 @@ class SparseRows:
 
         if len(self._ends) > 1:
             self._ends = [np.concatenate(self._ends)]
-        rows = _numbers(index, len(self))
-        starts, counts = self._ends[0][rows], self._ends[0][rows + 1] - self._ends[0][rows]
-        ends = np.concatenate([[0], np.cumsum(counts)])
-        places = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], counts)
-        empty = not len(places)
+        bounds, run = self._ends[0], _run(index, len(self))
+        if run:
+            ends = bounds[run[0] : run[1] + 1]
+            places: Index = slice(int(ends[0]), int(ends[-1]))
+            ends = ends - ends[0]
+        else:
+            rows = _numbers(index, len(self))
+            starts, counts = bounds[rows], bounds[rows + 1] - bounds[rows]
+            ends = np.concatenate([[0], np.cumsum(counts)])
+            places = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], counts)
+        empty = not ends[-1]
         columns = np.zeros(0, np.int32) if empty else self._columns[places]
         values = np.zeros(0, np.float32) if empty else self._values[places]
-        return csr_matrix((values, columns, ends), shape=(len(rows), *self.tail))
+        return csr_matrix((values, columns, ends), shape=(len(ends) - 1, *self.tail))
 
 
 class Features:
@@ -289,6 +299,14 @@ def _read(file: int, into: np.ndarray, place: int) -> None:
         if not done:
             raise EOFError(f"the file of rows ends at byte {place}")
         left, place = left[done:], place + done
+
+
+def _run(index: Index, n: int) -> tuple[int, int] | None:
+    """(first, behind the last) of a slice without steps; None for every other index."""
+    if not isinstance(index, slice):
+        return None
+    start, stop, step = index.indices(n)
+    return (start, max(start, stop)) if step == 1 else None
 
 
 def _numbers(index: Index, n: int) -> np.ndarray:

@@ -14,6 +14,11 @@ Regression: multinomial, L2, intercept not penalised; for two classes one weight
 so C means the same. C is the one of {1, 10, 100, 1000} with the least log loss on the validation records that
 have all of S; where they are under 30, by 3-fold cross validation on the training records. A class that a
 subset's training records lack gets 1e-6 of its prior, so that log loss stays finite.
+
+Many records: above 50,000 a sample is drawn (``sampled`` says so). C, the variance of the weights, is a
+property of the problem and not of the number of records: above 5,000 it is chosen by regressions on 5,000 of
+them and at most 10,000 validation records; the regression with that C then sees them all, a few thousand
+rows in memory at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.rows import blocks, only_of, whole
+from ..data.rows import Rows, SparseRows, only, only_of, whole
+from ..data.rows import blocks as slices
 
 Subset = tuple[str, ...]
 Features = Mapping[str, Any]
@@ -41,6 +47,7 @@ _INTERCEPT = 100.0  # squared size of the constant feature: penalty of the inter
 _ROUGH, _FINE = 1e-3, 1e-4  # tolerances: while C is chosen, and of the chosen one
 _CURVATURE_ROWS = 5000
 _KERNEL_LIMIT = 2000  # training records up to which the n x n Gram matrix is the cheaper way
+_CHOICE_ROWS, _JUDGES = 5000, 10_000  # training and validation records that choose C, at most
 
 
 def subsets_of(views: Sequence[str]) -> list[Subset]:
@@ -73,18 +80,26 @@ class Scale:
     mean: np.ndarray | None = None  # (P,), dense blocks only
 
     @classmethod
-    def learn(cls, block: Any) -> Scale:
-        """From the rows that have the view."""
-        if _is_sparse(block):
-            n = max(block.shape[0], 1)
-            mean = np.asarray(block.sum(0), np.float64).ravel() / n
-            power = np.asarray(block.multiply(block).sum(0), np.float64).ravel() / n
+    def learn(cls, block: Any, rows: np.ndarray) -> Scale:
+        """From the rows that have the view, some at a time.
+
+        Args:
+            block: (N, P).
+            rows: of those that have it.
+        """
+        def mean_of(number: Callable[[Any], Any]) -> np.ndarray:
+            sums = (np.asarray(number(block[rows[some]]).sum(0), np.float64).ravel() for some in slices(len(rows)))
+            return sum(sums) / max(len(rows), 1)
+
+        if not len(rows):
+            return cls(np.zeros(block.shape[1]), None if _is_sparse(whole(block)) else np.zeros(block.shape[1]))
+        if _is_sparse(block[rows[:1]]):
+            mean = mean_of(lambda some: some)
+            power = mean_of(lambda some: some.multiply(some))
             return cls(cls._inverse(np.sqrt(np.maximum(power - mean**2, 0)), mean))
-        block = np.asarray(block, np.float64)
-        if not len(block):
-            return cls(np.zeros(block.shape[1]), np.zeros(block.shape[1]))
-        mean = block.mean(0)
-        return cls(cls._inverse(block.std(0), mean), mean)
+        mean = mean_of(lambda some: np.asarray(some, np.float64))
+        deviation = np.sqrt(mean_of(lambda some: (np.asarray(some, np.float64) - mean) ** 2))
+        return cls(cls._inverse(deviation, mean), mean)
 
     @staticmethod
     def _inverse(deviation: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -220,16 +235,15 @@ class Rivals:
             features = only_of(features, chosen)
             present, targets, self.sampled = present[chosen], targets[chosen], limit
         for v, view in enumerate(views):
-            self._scales[view] = Scale.learn(features[view][np.flatnonzero(present[:, v])])
-        train = _Records(self._blocks(features, present, views), present, targets, list(views))
+            self._scales[view] = Scale.learn(features[view], np.flatnonzero(present[:, v]))
+        train = _Records(features, self._scales, present, targets, list(views))
         valid = None
         if valid_targets is not None and len(valid_targets):
             valid_present, valid_targets = np.asarray(valid_present, bool), np.asarray(valid_targets, int)
-            known = valid_targets >= 0
-            blocks = self._blocks(
-                only_of(valid_features, known), valid_present[known], views
+            known = np.flatnonzero(valid_targets >= 0)
+            valid = _Records(
+                only_of(valid_features, known), self._scales, valid_present[known], valid_targets[known], list(views)
             )
-            valid = _Records(blocks, valid_present[known], valid_targets[known], list(views))
         fit = _Fit(train, valid, self.prior, seed)
         jobs = [(subset, filled) for subset in self.subsets for filled in (False, True)]
         for done, (subset, filled) in enumerate(jobs):
@@ -251,7 +265,7 @@ class Rivals:
 
     def _rank(self, judged: _Records) -> list[str]:
         def merit(view: str) -> tuple[float, float]:
-            answer = self._answer((view,), judged.blocks, judged.present, filled=False)
+            answer = self.answer((view,), judged.features, judged.present)
             loss = -np.log(answer[np.arange(len(answer)), judged.targets] + 1e-30)
             return float((answer.argmax(1) == judged.targets).mean()), -float(loss.mean())
 
@@ -276,7 +290,7 @@ class Rivals:
         """
         key, present = self._key(subset), np.asarray(present, bool)
         out = np.zeros((len(present), len(self.prior)))
-        for some in blocks(len(present)):
+        for some in slices(len(present)):
             mine = self._blocks({view: features[view][some] for view in key}, present[some], key)
             out[some] = self._answer(key, mine, present[some], filled=filled)
         return out
@@ -351,9 +365,10 @@ class Rivals:
 
 @dataclass
 class _Records:
-    """Standardised blocks of some records, with their mask and targets."""
+    """Features of some records, with how to standardise them, their mask and targets."""
 
-    blocks: dict[str, Any]
+    features: Features
+    scales: Mapping[str, Scale]
     present: np.ndarray
     targets: np.ndarray
     views: list[str]
@@ -361,6 +376,10 @@ class _Records:
     def having(self, subset: Subset) -> np.ndarray:
         """(N,) bool: records that have all views of the subset."""
         return self.present[:, [self.views.index(view) for view in subset]].all(1)
+
+    def block(self, view: str, rows: np.ndarray) -> Any:
+        """Standardised features of some records."""
+        return self.scales[view].apply(whole(only(self.features[view], rows)), self.present[rows, self.views.index(view)])
 
 
 class _Fit:
@@ -378,18 +397,23 @@ class _Fit:
         if len(classes) < 2:
             return None
         judges = self._judges(subset)
-        problem = (_Kernel if len(rows) <= _KERNEL_LIMIT else _Primal)(self, subset, filled, rows)
+        make = _Kernel if len(rows) <= _KERNEL_LIMIT else _Primal
+        problem = make(self, subset, filled, rows)
         labels = np.searchsorted(classes, self.train.targets[rows])
         strengths = STRENGTHS if len(self.prior) <= MANY_CLASSES else (MANY_STRENGTH,)
+        scout, known = problem, labels
+        if len(rows) > _CHOICE_ROWS:
+            some = np.sort(np.random.default_rng(self.seed).choice(len(rows), _CHOICE_ROWS, replace=False))
+            scout, known = make(self, subset, filled, rows[some]), labels[some]
         if len(strengths) == 1:
-            path, losses = problem.path(np.arange(len(rows)), labels, len(classes), strengths), [0.0]
+            path, losses = scout.path(np.arange(len(known)), known, len(classes), strengths), [0.0]
         elif judges is not None:
-            path = problem.path(np.arange(len(rows)), labels, len(classes))
-            losses = [self._loss(problem.valid_logits(one, judges), classes, judges) for one in path]
+            path = scout.path(np.arange(len(known)), known, len(classes))
+            losses = self._judged(scout, path, classes, judges)
         else:
-            losses = self._cross_validated(problem, labels, classes)
+            losses = self._cross_validated(scout, known, classes)
             upto = int(np.argmin(losses)) + 1
-            path = problem.path(np.arange(len(rows)), labels, len(classes), STRENGTHS[:upto])
+            path = scout.path(np.arange(len(known)), known, len(classes), STRENGTHS[:upto])
         best = int(np.argmin(losses))
         weights, bits, bias = problem.primal(problem.polished(path[best], labels, strengths[best]))
         return Regression(
@@ -402,10 +426,20 @@ class _Fit:
         if self.valid is None:
             return None
         rows = np.flatnonzero(self.valid.having(subset))
-        return rows if len(rows) >= _FEW_VALID else None
+        if len(rows) < _FEW_VALID:
+            return None
+        return rows[:: -(-len(rows) // _JUDGES)]
 
-    def _loss(self, logits: np.ndarray, classes: np.ndarray, judges: np.ndarray) -> float:
-        return _mean_log_loss(logits, classes, self.valid.targets[judges], self.prior)
+    def _judged(
+        self, problem: _Kernel | _Primal, path: list[np.ndarray], classes: np.ndarray, judges: np.ndarray
+    ) -> list[float]:
+        """Mean log loss of each regression of a path on the records that judge."""
+        losses = np.zeros(len(path))
+        for some in slices(len(judges)):
+            targets = self.valid.targets[judges[some]]
+            logits = problem.valid_logits(path, judges[some])
+            losses += [len(targets) * _mean_log_loss(one, classes, targets, self.prior) for one in logits]
+        return list(losses / len(judges))
 
     def _cross_validated(
         self, problem: _Kernel | _Primal, labels: np.ndarray, classes: np.ndarray
@@ -427,20 +461,22 @@ class _Fit:
 
     def kernel(self, view: str, rows: np.ndarray) -> np.ndarray:
         """(n, n) inner products of a view's training rows; all of them are kept where they are few."""
-        block = self.train.blocks[view]
-        if block.shape[0] > _KERNEL_LIMIT:
-            return _dense(block[rows] @ block[rows].T)
+        if len(self.train.targets) > _KERNEL_LIMIT:
+            block = self.train.block(view, rows)
+            return _dense(block @ block.T)
         if view not in self._kernels:
+            block = self.train.block(view, np.arange(len(self.train.targets)))
             self._kernels[view] = _dense(block @ block.T)
         return self._kernels[view][np.ix_(rows, rows)]
 
     def across(self, view: str, judges: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Inner products of a view's validation and training rows."""
-        valid, train = self.valid.blocks[view], self.train.blocks[view]
-        if max(valid.shape[0], train.shape[0]) > _KERNEL_LIMIT:
-            return _dense(valid[judges] @ train[rows].T)
+        valid, train = self.valid, self.train
+        if max(len(valid.targets), len(train.targets)) > _KERNEL_LIMIT:
+            return _dense(valid.block(view, judges) @ train.block(view, rows).T)
         if view not in self._across:
-            self._across[view] = _dense(valid @ train.T)
+            everyone = (records.block(view, np.arange(len(records.targets))) for records in (valid, train))
+            self._across[view] = _dense(next(everyone) @ next(everyone).T)
         return self._across[view][np.ix_(judges, rows)]
 
 
@@ -470,17 +506,17 @@ class _Kernel:
     def train_logits(self, dual: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
         return self.gram[np.ix_(outside, inside)] @ dual
 
-    def valid_logits(self, dual: np.ndarray, judges: np.ndarray) -> np.ndarray:
+    def valid_logits(self, path: list[np.ndarray], judges: np.ndarray) -> list[np.ndarray]:
         fit = self.fit
         across = sum(fit.across(view, judges, self.rows) for view in self.subset) + _INTERCEPT
         if self.filled:
             here = self._mine(fit.valid.present[judges], fit.valid.views)
             across = across + here @ self._mine(self.bits, fit.train.views).T
-        return across @ dual
+        return [across @ dual for dual in path]
 
     def primal(self, dual: np.ndarray) -> tuple[dict, dict, np.ndarray]:
         train = self.fit.train
-        weights = {view: _dense(train.blocks[view][self.rows].T @ dual) for view in self.subset}
+        weights = {view: _dense(train.block(view, self.rows).T @ dual) for view in self.subset}
         bits = {}
         if self.filled:
             bits = {view: self.bits[:, train.views.index(view)] @ dual for view in self.subset}
@@ -497,19 +533,24 @@ class _Primal:
 
     def __init__(self, fit: _Fit, subset: Subset, filled: bool, rows: np.ndarray) -> None:
         self.fit, self.subset, self.filled, self.rows = fit, subset, filled, rows
-        self.thin = [view for view in subset if _is_sparse(fit.train.blocks[view])]
+        blank = {view: fit.train.block(view, rows[:1]) for view in subset}
+        self.thin = [view for view in subset if _is_sparse(blank[view])]
         self.solid = [view for view in subset if view not in self.thin]
-        self.blocks = self._gather(fit.train, rows)
-        self.widths = [block.shape[1] for block in self.blocks]
+        self.blocks: list[Any] = [Rows(), *(SparseRows(blank[view].shape[1]) for view in self.thin)]
+        for some in slices(len(rows)):
+            for store, part in zip(self.blocks, self._gather(fit.train, rows[some]), strict=True):
+                store.append(part.astype(np.float32))
+        self.solid_widths = [blank[view].shape[1] for view in self.solid]
+        self.widths = [store.tail[0] for store in self.blocks]
 
     def _gather(self, records: _Records, rows: np.ndarray) -> list[Any]:
         """Dense columns, presence bits and a constant in one block, then a block for each sparse view."""
-        parts = [records.blocks[view][rows] for view in self.solid]
+        parts = [records.block(view, rows) for view in self.solid]
         if self.filled:
             columns = [records.views.index(view) for view in self.subset]
             parts.append(records.present[np.ix_(rows, columns)].astype(float))
         parts.append(np.full((len(rows), 1), np.sqrt(_INTERCEPT)))
-        return [np.hstack(parts), *(records.blocks[view][rows] for view in self.thin)]
+        return [np.hstack(parts), *(records.block(view, rows) for view in self.thin)]
 
     def _logits(self, blocks: list[Any], weights: np.ndarray) -> np.ndarray:
         parts = np.split(weights, np.cumsum(self.widths)[:-1])
@@ -521,21 +562,25 @@ class _Primal:
     ) -> list[np.ndarray]:
         from scipy.optimize import minimize
 
-        whole = len(inside) == len(self.rows)
-        blocks = self.blocks if whole else [block[inside] for block in self.blocks]
-        truth = np.eye(classes)[labels]
+        n = len(labels)
+        blocks = self.blocks if len(inside) == len(self.rows) else [block[inside] for block in self.blocks]
         shape = (sum(self.widths), classes)
         weights, found = np.zeros(shape) if start is None else start, []
+        curved = slice(0, n, -(-n // _CURVATURE_ROWS))
         for strength in strengths:
             strength = _softmax_strength(strength, classes)
-            rounded = _Rounded(blocks, self._logits(blocks, weights), strength)
+            some = [block[curved] for block in blocks]
+            rounded = _Rounded(some, self._logits(some, weights), strength, n)
 
             def objective(flat: np.ndarray, strength=strength, rounded=rounded) -> tuple[float, np.ndarray]:
                 weights = rounded.weights(flat.reshape(shape))
-                loss, error = _loss_and_error(self._logits(blocks, weights), labels, truth)
-                gradient = np.concatenate([_dense(block.T @ error) for block in blocks]) + weights / strength
-                value = loss + (weights**2).sum() / (2 * strength)
-                return value / len(labels), rounded.gradient(gradient).ravel() / len(labels)
+                value, gradient = (weights**2).sum() / (2 * strength), weights / strength
+                for part in slices(n):
+                    held = [block[part] for block in blocks]
+                    loss, error = _loss_and_error(self._logits(held, weights), labels[part], np.eye(classes)[labels[part]])
+                    value += loss
+                    gradient += np.concatenate([_dense(block.T @ error) for block in held])
+                return value / n, rounded.gradient(gradient).ravel() / n
 
             result = minimize(
                 objective, rounded.coordinates(weights).ravel(), jac=True, method="L-BFGS-B",
@@ -552,13 +597,14 @@ class _Primal:
     def train_logits(self, weights: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
         return self._logits([block[outside] for block in self.blocks], weights)
 
-    def valid_logits(self, weights: np.ndarray, judges: np.ndarray) -> np.ndarray:
-        return self._logits(self._gather(self.fit.valid, judges), weights)
+    def valid_logits(self, path: list[np.ndarray], judges: np.ndarray) -> list[np.ndarray]:
+        blocks = self._gather(self.fit.valid, judges)
+        return [self._logits(blocks, weights) for weights in path]
 
     def primal(self, weights: np.ndarray) -> tuple[dict, dict, np.ndarray]:
         names = [*self.solid, "", *self.thin]
-        widths = [self.fit.train.blocks[view].shape[1] if view else 0 for view in names]
-        widths[len(self.solid)] = self.widths[0] - sum(widths[: len(self.solid)])
+        rest = self.widths[0] - sum(self.solid_widths)
+        widths = [*self.solid_widths, rest, *self.widths[1:]]
         parts = dict(zip(names, np.split(weights, np.cumsum(widths)[:-1]), strict=True))
         rest = parts.pop("")
         bits = dict(zip(self.subset, rest[:-1], strict=True)) if self.filled else {}
@@ -568,12 +614,11 @@ class _Primal:
 class _Rounded:
     """Coordinates u = L'w in which the objective of one record is nearly round."""
 
-    def __init__(self, blocks: list[Any], logits: np.ndarray, strength: float) -> None:
-        n = len(logits)
-        some = slice(None, None, -(-n // _CURVATURE_ROWS))
-        p = _softmax(logits[some])
+    def __init__(self, blocks: list[Any], logits: np.ndarray, strength: float, n: int) -> None:
+        p = _softmax(logits)
         curve = np.maximum((p * (1 - p)).mean(1), 0.002) / len(p)
-        solid, *thin = (block[some] for block in blocks)
+        solid, *thin = blocks
+        solid = solid.astype(np.float64)
         self.width = solid.shape[1]
         hessian = (solid * curve[:, None]).T @ solid
         hessian[np.diag_indices(self.width)] += 1 / (strength * n)
