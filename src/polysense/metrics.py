@@ -27,7 +27,9 @@ Scores = dict[str, Score]
 
 BINS = 15
 TINY = 1e-7
-_CELLS = 25_000_000  # weights kept in memory at once: 100 MB
+_CELLS = 25_000_000  # weights that are kept, in a byte each
+_ROWS = 8192  # records whose sums are made at a time
+_PIECE = 1_000_000  # weights that are worked with at a time, in 16 bytes each
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -93,29 +95,42 @@ SHORT = ("accuracy", "macro_f1", "log_loss", "ece")
 LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
 
 
-def _table(p_NC: np.ndarray, targets_N: np.ndarray) -> dict[str, np.ndarray]:
-    """Per record, what the formulas need the weighted sums of: name -> (N, k)."""
+def _table(
+    p_NC: np.ndarray, targets_N: np.ndarray, kind: type = np.float32
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Per record, what the formulas need the weighted sums of.
+
+    Returns:
+        (N, K) of that kind, its column sums (1, K), and how many columns each name has.
+    """
     n, classes = p_NC.shape
     said = p_NC.argmax(1) if n else np.zeros(0, int)
     true = np.where(targets_N < 0, classes, targets_N)
     occurring = np.unique(np.concatenate([said, true]))  # a class nobody has or says adds nothing
-    said_K = (said[:, None] == occurring).astype(np.float64)
-    true_K = (true[:, None] == occurring).astype(np.float64)
-    known = targets_N >= 0
-    own = p_NC[np.arange(n), np.where(known, targets_N, 0)]
-    right = said == targets_N
     top = p_NC.max(1) if n else np.zeros(0)
-    gap = np.zeros((n, BINS))
-    gap[np.arange(n), equal_mass(top)] = top - right
-    return {
-        "n": np.ones((n, 1)),
-        "right": said_K * true_K,
-        "said": said_K,
-        "true": true_K,
-        "known": known[:, None].astype(np.float64),
-        "loss": np.where(known, -np.log(np.clip(own, TINY, 1.0)), 0.0)[:, None],
-        "gap": gap,
-    }
+    bins = equal_mass(top)
+
+    def some(part: slice) -> dict[str, np.ndarray]:
+        own = p_NC[part][np.arange(len(said[part])), np.maximum(targets_N[part], 0)]
+        known = targets_N[part] >= 0
+        said_K = (said[part, None] == occurring).astype(np.float64)
+        true_K = (true[part, None] == occurring).astype(np.float64)
+        gap = np.zeros((len(own), BINS))
+        gap[np.arange(len(own)), bins[part]] = top[part] - (said[part] == targets_N[part])
+        return {
+            "n": np.ones((len(own), 1)), "right": said_K * true_K, "said": said_K, "true": true_K,
+            "known": known[:, None].astype(np.float64),
+            "loss": np.where(known, -np.log(np.clip(own, TINY, 1.0)), 0.0)[:, None], "gap": gap,
+        }
+
+    widths = {name: part.shape[1] for name, part in some(slice(0, 0)).items()}
+    table, sums = np.empty((n, sum(widths.values())), kind), np.zeros((1, sum(widths.values())))
+    for start in range(0, n, _ROWS):
+        part = slice(start, min(n, start + _ROWS))
+        stacked = np.hstack(list(some(part).values()))
+        table[part] = stacked
+        sums += stacked.sum(0)
+    return table, sums, widths
 
 
 def equal_mass(top_N: np.ndarray) -> np.ndarray:
@@ -129,9 +144,9 @@ def equal_mass(top_N: np.ndarray) -> np.ndarray:
     return bins
 
 
-def _split(sums: np.ndarray, table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    ends = np.cumsum([part.shape[1] for part in table.values()])[:-1]
-    return dict(zip(table, np.split(sums, ends, axis=1), strict=True))
+def _split(sums: np.ndarray, widths: Mapping[str, int]) -> dict[str, np.ndarray]:
+    ends = np.cumsum(list(widths.values()))[:-1]
+    return dict(zip(widths, np.split(sums, ends, axis=1), strict=True))
 
 
 def measure(
@@ -152,35 +167,41 @@ def measure(
     p_NC, targets_N = _checked(probabilities_NC, targets_N)
     weights_RN = np.ones((1, len(p_NC))) if weights is None else np.atleast_2d(np.asarray(weights, float))
     if name == "auroc":
-        values = _auroc(p_NC, targets_N, weights_RN)
+        values = _auroc(p_NC, targets_N)(weights_RN)
     else:
-        table = _table(p_NC, targets_N)
-        values = _FORMULAS[name](_split(weights_RN @ np.hstack(list(table.values())), table))
+        table, _, widths = _table(p_NC, targets_N, np.float64)
+        values = _FORMULAS[name](_split(weights_RN @ table, widths))
     return float(values[0]) if weights is None or np.ndim(weights) == 1 else values
 
 
-def _auroc(p_NC: np.ndarray, targets_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
-    """(R,): area under the ROC curve, ties half; beyond two classes the mean of one against the rest."""
-    known = targets_N >= 0
-    p_NC, targets_N, weights_RN = p_NC[known], targets_N[known], weights_RN[:, known]
-    areas = []
+def _auroc(p_NC: np.ndarray, targets_N: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Weights (R, N) -> (R,): area under the ROC curve, ties half; beyond two classes the mean of one against the rest."""
+    known = np.flatnonzero(targets_N >= 0)
+    ways = []
     for c in range(p_NC.shape[1]) if p_NC.shape[1] != 2 else (1,):
-        mine = targets_N == c
+        mine = targets_N[known] == c
         if not mine.any() or mine.all():
             continue
-        order = np.argsort(p_NC[:, c], kind="stable")
-        scores, mine = p_NC[order, c], mine[order]
+        order = np.argsort(p_NC[known, c], kind="stable")
+        scores = p_NC[known[order], c]
         starts = np.flatnonzero(np.r_[True, np.diff(scores) != 0])  # first of each run of equal scores
-        weights = weights_RN[:, order]
-        pos = np.add.reduceat(weights * mine, starts, axis=1, dtype=np.float64)
-        neg = np.add.reduceat(weights * ~mine, starts, axis=1, dtype=np.float64)
-        below = np.cumsum(neg, axis=1) - neg / 2
-        areas.append(_undefined((pos * below).sum(1), pos.sum(1) * neg.sum(1)))
-    if not areas:
-        return np.full(len(weights_RN), np.nan)
-    areas = np.stack(areas)
-    defined = ~np.isnan(areas)
-    return _undefined(np.where(defined, areas, 0).sum(0), defined.sum(0).astype(float))
+        ways.append((known[order].astype(np.int32), mine[order], starts.astype(np.int32)))
+
+    def areas_of(weights_RN: np.ndarray) -> np.ndarray:
+        if not ways:
+            return np.full(len(weights_RN), np.nan)
+        areas = []
+        for order, mine, starts in ways:
+            weights = weights_RN[:, order]
+            pos = np.add.reduceat(weights * mine, starts, axis=1, dtype=np.float64)
+            neg = np.add.reduceat(weights * ~mine, starts, axis=1, dtype=np.float64)
+            below = np.cumsum(neg, axis=1) - neg / 2
+            areas.append(_undefined((pos * below).sum(1), pos.sum(1) * neg.sum(1)))
+        found = np.stack(areas)
+        defined = ~np.isnan(found)
+        return _undefined(np.where(defined, found, 0).sum(0), defined.sum(0).astype(float))
+
+    return areas_of
 
 
 def confusion(
@@ -242,18 +263,20 @@ class Resamples:
         """(r, units) counts, some resamples at a time so that a million records fit in memory."""
         step = max(1, min(self.samples, _CELLS // max(self.units, 1)))
         if self._kept is not None:
-            yield from self._kept
+            yield from (counts.astype(np.float32) for counts in self._kept)
             return
         kept = []
+        piece = max(1, _PIECE // max(self.units, 1))
         for start in range(0, self.samples, step):
-            r = min(step, self.samples - start)
-            drawn = np.random.default_rng([self.seed, start]).integers(0, self.units, (r, self.units))
-            drawn += np.arange(r)[:, None] * self.units
-            counts = np.bincount(drawn.ravel(), minlength=r * self.units).reshape(r, self.units)
-            kept.append(counts.astype(np.float32))
-            yield kept[-1]
-            if step < self.samples:
-                kept.clear()
+            rng, end = np.random.default_rng([self.seed, start]), min(start + step, self.samples)
+            for first in range(start, end, piece):  # the same draws as of all at once
+                r = min(piece, end - first)
+                drawn = rng.integers(0, self.units, (r, self.units))
+                drawn += np.arange(r)[:, None] * self.units
+                counts = np.bincount(drawn.ravel(), minlength=r * self.units).reshape(r, self.units)
+                if step == self.samples:
+                    kept.append(counts.astype(np.uint8 if counts.max() < 256 else np.uint32))
+                yield counts.astype(np.float32)
         if step == self.samples:
             self._kept = kept
 
@@ -265,9 +288,13 @@ class Resamples:
             rows: positions of the table's rows among all N records.
         """
         unit = self.unit_N if rows is None else self.unit_N[rows]
-        totals = np.zeros((self.units, table_NK.shape[1]))
-        np.add.at(totals, unit, table_NK)
-        totals = totals.astype(np.float32)
+        if self.units == self.n:  # a record for itself
+            totals = np.zeros((self.units, table_NK.shape[1]), np.float32)
+            totals[unit] = table_NK
+        else:
+            totals = np.zeros((self.units, table_NK.shape[1]))
+            np.add.at(totals, unit, table_NK)
+            totals = totals.astype(np.float32)
         return np.concatenate([counts @ totals for counts in self._chunks()]).astype(np.float64)
 
     def each(
@@ -328,18 +355,18 @@ def judge(
     """
     p_NC, targets_N = _checked(probabilities_NC, targets_N)
     names = tuple(MEASURES if measures is None else measures)
-    table = _table(p_NC, targets_N)
-    stacked = np.hstack(list(table.values()))
-    value = _split(stacked.sum(0, keepdims=True), table)
-    drawn = _split(resamples.sums(stacked, rows), table) if len(p_NC) else None
+    table, sums, widths = _table(p_NC, targets_N)
+    value = _split(sums, widths)
+    drawn = _split(resamples.sums(table, rows), widths) if len(p_NC) else None
     values: dict[str, float] = {}
     draws: dict[str, np.ndarray] = {}
     for name in names:
         if drawn is None:
             values[name], draws[name] = np.nan, np.full(resamples.samples, np.nan)
         elif name == "auroc":
-            values[name] = float(_auroc(p_NC, targets_N, np.ones((1, len(p_NC))))[0])
-            draws[name] = resamples.each(lambda w: _auroc(p_NC, targets_N, w), rows)
+            area = _auroc(p_NC, targets_N)
+            values[name] = float(area(np.ones((1, len(p_NC))))[0])
+            draws[name] = resamples.each(area, rows)
         else:
             values[name], draws[name] = float(_FORMULAS[name](value)[0]), _FORMULAS[name](drawn)
     return Draws(values, draws)
