@@ -42,8 +42,13 @@ class Encoders(nn.Module):
         }
 
     def forward(self, view: str, batch: Mapping[str, Tensor], present_B: Tensor) -> Tokens:
-        """Tokens of a view from the prepared arrays of its present records only, in order."""
+        """Tokens of a view from the prepared arrays of its present records only, in order.
+
+        A tower that is tuned keeps the condition that its frozen outputs were given.
+        """
         tokens = self.encoders[view](batch)
+        if view in self.conditions:
+            tokens = Tokens(self.conditions[view](tokens.x), tokens.mask, tokens.weight, tokens.place)
         if present_B.all():
             return tokens
         x = tokens.x.new_zeros(len(present_B), *tokens.x.shape[1:])

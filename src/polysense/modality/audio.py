@@ -312,7 +312,7 @@ def _hidden(x_NF: Tensor, mask_BT: Tensor, most: float = 0.2) -> Tensor:
 
 @encoders("audio.pretrained")
 class PretrainedAudio(Pretrained):
-    """A frozen audio tower, the encoder of a Whisper network: a named one, a folder, or a hub id.
+    """An audio tower, the encoder of a Whisper network: a named one, a folder, or a hub id.
 
     Radford et al. 2022, arXiv:2212.04356, section 2.2. A sound is padded or cut to the length that
     ``preprocessor_config.json`` names (30 s); pooled is the mean over the frames that hold sound.
@@ -325,6 +325,7 @@ class PretrainedAudio(Pretrained):
     """
 
     modality = "audio"
+    held = ("embed_positions.weight",)  # sines, never trained
 
     def __init__(self, *, tower: str = "whisper-tiny", positions: bool = False) -> None:
         super().__init__(tower)
@@ -334,7 +335,7 @@ class PretrainedAudio(Pretrained):
     def _hearing(self) -> dict[str, int]:
         """Bands, window, hop, samples a second and samples in all."""
         if self._settings is None:
-            folder = self.found().folder
+            folder = self.folder
             config = read_json(folder, "preprocessor_config.json")
             kind = config.get("feature_extractor_type", "")
             if kind != "WhisperFeatureExtractor":
@@ -361,12 +362,12 @@ class PretrainedAudio(Pretrained):
             frames[i] = min(most, max(1, -(-len(wave) // how["hop"])))
         return {"x": x, "frames": frames}
 
-    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
-        with torch.inference_mode():
-            module = self.opened(batch["x"].device).module
-            encoder = module.get_encoder() if hasattr(module, "get_encoder") else module
-            x_BTD = encoder(input_features=batch["x"]).last_hidden_state
-        x_BTD = x_BTD.clone()  # outside inference mode: an ordinary tensor, which training may read
+    @staticmethod
+    def part(module: nn.Module) -> nn.Module:
+        return module.encoder if hasattr(module, "decoder") else module
+
+    def _tokens(self, batch: Batch) -> Tokens:
+        x_BTD = self.network(batch["x"].device)(input_features=batch["x"]).last_hidden_state
         most = batch["x"].shape[-1]
         per_token = most // x_BTD.shape[1]
         real = (batch["frames"] + per_token - 1) // per_token

@@ -216,7 +216,7 @@ def augmented(x_BCHW: Tensor) -> Tensor:
 
 @encoders("image.pretrained")
 class PretrainedImage(Pretrained):
-    """A frozen image tower: a named one, a folder, or a hub id.
+    """An image tower: a named one, a folder, or a hub id.
 
     The whole picture is brought to a square and normalised as the tower was trained (Tan and Le 2019,
     arXiv:1905.11946, for EfficientNet; ``preprocessor_config.json`` for folders). Pooled: the mean of
@@ -240,25 +240,23 @@ class PretrainedImage(Pretrained):
         self.pixels, self.positions = whole("pixels", pixels, 32), bool(positions)
         self._scale: tuple[np.ndarray, np.ndarray] | None = None
 
+    @staticmethod
+    def part(module: nn.Module) -> nn.Module:
+        return getattr(module, "vision_model", module)
+
     def prepare(self, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        self.found()
+        if self.live is None:
+            self.found()
         return {"x": squares(values, self.pixels)}
 
-    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
-        with torch.inference_mode():
-            tokens = self._tokens(batch["x"])
-        # clones made outside inference mode are ordinary tensors, which training may read
-        place = None if tokens.place is None else tokens.place.clone()
-        return Tokens(tokens.x.clone(), tokens.mask.clone(), place=place)
-
-    def _tokens(self, x_BCHW: Tensor) -> Tokens:
-        opened = self.opened(x_BCHW.device)
+    def _tokens(self, batch: Batch) -> Tokens:
+        x_BCHW = augmented(batch["x"]) if self.training and self.augment else batch["x"]
+        opened, module = self.opened(x_BCHW.device), self.network(x_BCHW.device)
         if opened.config is None:  # EfficientNet-Lite
             pixels = ((x_BCHW.to(torch.float32) - 127) / 128).contiguous(memory_format=torch.channels_last)
-            return self._from_map(opened.module.extract_features(pixels))
+            return self._from_map(module.extract_features(pixels))
         mean, scale = (torch.as_tensor(part, device=x_BCHW.device)[:, None, None] for part in self._normal())
         pixels = (x_BCHW.to(torch.float32) - mean) * scale
-        module = getattr(opened.module, "vision_model", opened.module)
         config = getattr(opened.config, "vision_config", opened.config)
         size = getattr(config, "image_size", self.pixels)
         resize = "interpolate_pos_encoding"
@@ -295,7 +293,7 @@ class PretrainedImage(Pretrained):
     def _normal(self) -> tuple[np.ndarray, np.ndarray]:
         """(mean, scale) for values 0..255: x -> (x - mean) * scale, per channel."""
         if self._scale is None:
-            self._scale = normalisation(self.found().folder)
+            self._scale = normalisation(self.folder)
         return self._scale
 
 

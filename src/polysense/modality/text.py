@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..contracts import Batch, Encoder, Modality, Plain, State
 from ..errors import BadModel, NotFitted
@@ -438,7 +438,7 @@ def padded(ids: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
 
 @encoders("text.pretrained")
 class PretrainedText(Pretrained):
-    """A frozen text tower: a named one, a folder, or a hub id.
+    """A text tower: a named one, a folder, or a hub id.
 
     Pooled over the real tokens as the folder's ``1_Pooling`` says (mean, or first token), by mean
     without it, and scaled to unit length (Reimers and Gurevych 2019, arXiv:1908.10084).
@@ -464,17 +464,16 @@ class PretrainedText(Pretrained):
         self._tokenizer = None
 
     def prepare(self, values: Sequence[str]) -> dict[str, np.ndarray]:
-        prefix = self.found().prefix
         if self._tokenizer is None:
             self._open_tokenizer()
         # no subword of the common towers spans more than 100 characters
-        texts = [prefix + clean(value, 100 * self.tokens) for value in values]
+        texts = [self.prefix + clean(value, 100 * self.tokens) for value in values]
         return padded([encoding.ids or [0] for encoding in self._tokenizer.encode_batch_fast(texts)])
 
     def _open_tokenizer(self) -> None:
         from tokenizers import Tokenizer
 
-        folder = self.found().folder
+        folder = self.folder
         if (folder / "tokenizer.json").is_file():
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         else:
@@ -491,20 +490,19 @@ class PretrainedText(Pretrained):
         pooled = read_json(pooling.parent, "config.json") if pooling.is_file() else {}
         self._first = bool(pooled.get("pooling_mode_cls_token"))
 
-    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
+    @staticmethod
+    def part(module: nn.Module) -> nn.Module:
+        return getattr(module, "text_model", module)
+
+    def _tokens(self, batch: Batch) -> Tokens:
         mask_BT = batch["mask"]
-        with torch.inference_mode():
-            x_BTD = self._states(torch.where(mask_BT, batch["ids"], 0), mask_BT)
-        x_BTD = x_BTD.clone()  # outside inference mode: an ordinary tensor, which training may read
+        module = self.network(mask_BT.device)
+        ids_BT = torch.where(mask_BT, batch["ids"], 0)
+        x_BTD = module(input_ids=ids_BT, attention_mask=mask_BT.long()).last_hidden_state
         if self.positions:
             return Tokens(x_BTD, mask_BT)
         x_BD = x_BTD[:, 0] if self._pools_first() else Tokens(x_BTD, mask_BT).pooled()
         return Tokens.single(F.normalize(x_BD, dim=-1))
-
-    def _states(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        module = self.opened(ids_BT.device).module
-        module = getattr(module, "text_model", module)
-        return module(input_ids=ids_BT, attention_mask=mask_BT.long()).last_hidden_state
 
     def _pools_first(self) -> bool:
         if self._first is None:

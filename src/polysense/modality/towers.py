@@ -7,11 +7,12 @@ Weights are safetensors, or a state dict read with ``weights_only=True``: no fil
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,13 +20,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..contracts import Encoder, State
+from ..contracts import Batch, Encoder, State, digest
 from ..errors import BadModel, BadOption, MissingExtra, NotFitted, UnknownName, need
 from ..registry import modalities, suggest
+from ..tokens import Tokens
 
 #: Below this many training records a modality's small encoder is the default, from here on its large one.
 MANY_RECORDS = 5_000
@@ -189,7 +192,8 @@ def find(name: str, modality: str, download: bool = False, carried: Path | None 
         raise BadOption(f"tower '{name}' reads {tower.modality}, not {modality}; choose {_names(modality)}")
     if carried is not None and carried.is_dir():
         weights = tuple(sorted(carried.glob(tower.weights))) if tower and tower.packaged else _weights(carried)
-        return _found(name, carried, weights, tower)
+        if weights:  # a tuned tower's folder holds its small files alone
+            return _found(name, carried, weights, tower)
     if tower is not None and tower.packaged:
         folder = _package_folder(tower)
         weights = tuple(sorted(folder.glob(tower.weights)))
@@ -356,18 +360,26 @@ def open_tower(found: Found) -> Opened:
     key = (found.sha256, found.settings)
     opened = _opened.get(key)
     if opened is None:
-        tower = _BY_NAME.get(found.name)
-        is_lite = tower is not None and "efficientnet_lite_pytorch" in tower.modules
-        opened = _open_lite(found) if is_lite else _open_transformers(found)
+        with torch.inference_mode(False):  # whoever asks first: a copy of these weights may be tuned
+            opened = _open_lite(found) if _is_lite(found.name) else _open_transformers(found)
         _opened[key] = opened
     return opened
 
 
-def _open_lite(found: Found) -> Opened:
-    from efficientnet_lite_pytorch import EfficientNet
+def _is_lite(name: str) -> bool:
+    tower = _BY_NAME.get(name)
+    return tower is not None and "efficientnet_lite_pytorch" in tower.modules
 
-    module = EfficientNet.from_name("efficientnet-lite0")
-    module.load_state_dict(torch.load(found.weights[0], map_location="cpu", weights_only=True))
+
+def _open_lite(found: Found) -> Opened:
+    return _lite(torch.load(found.weights[0], map_location="cpu", weights_only=True))
+
+
+def _lite(weights: dict[str, torch.Tensor] | None) -> Opened:
+    """EfficientNet-Lite0, each batch norm put into its convolution; with weights, or to be filled."""
+    module = need("efficientnet_lite_pytorch", "packaged-towers").EfficientNet.from_name("efficientnet-lite0")
+    if weights is not None:
+        module.load_state_dict(weights)
     module._fc = nn.Identity()  # the ImageNet classes are not asked for
     _fuse(module.eval(), "_conv_stem", "_bn0")
     _fuse(module, "_conv_head", "_bn1")
@@ -407,6 +419,22 @@ def _open_transformers(found: Found) -> Opened:
     return Opened(module, module.config, missing)
 
 
+def _unfilled(name: str, folder: Path, untrained: Collection[str]) -> Opened:
+    """A tower's network without its weights: from the package's code, or from ``config.json``."""
+    if _is_lite(name):
+        return _lite(None)
+    transformers = need("transformers", "towers")
+    config = read_json(folder, "config.json")
+    with quiet_transformers(), torch.random.fork_rng():
+        try:
+            kind = transformers.CONFIG_MAPPING[config["model_type"]]
+            module = transformers.AutoModel.from_config(kind.from_dict(config), dtype=torch.float32)
+        except Exception as error:  # an unknown kind, numbers that do not fit each other
+            first = str(error).strip().split("\n")[0]
+            raise BadModel(f"tower '{name}': no network can be made of {folder / 'config.json'}: {first}") from None
+    return Opened(module, module.config, untrained)
+
+
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No progress bars and no warnings of transformers meanwhile."""
@@ -424,10 +452,16 @@ def quiet_transformers() -> Iterator[None]:
 
 
 class Pretrained(Encoder):
-    """A frozen tower as encoder: what text, image and audio towers have in common.
+    """A tower as encoder: what text, image and audio towers have in common.
 
-    The network is no submodule: a model stores its name and hash, never its weights. It opens when
-    ``opened`` is first called, so a warm cache costs no import.
+    Frozen, the network is no submodule: a model stores its name and hash, never its weights. It opens
+    when ``opened`` is first called, so a warm cache costs no import.
+
+    ``unfreeze`` gives the encoder a copy of the network of its own, which training may move (``live``);
+    from then on the encoder is not frozen, and neither reads nor fills the cache of frozen outputs.
+    ``settle`` ends the training and ``freeze`` undoes it all. A tuned network is stored whole, beside
+    the small files it needs, so that it answers where the tower is not installed; of a network tuned
+    through low-rank factors only these are stored, and the tower is needed.
     """
 
     frozen = True
@@ -439,6 +473,11 @@ class Pretrained(Encoder):
     download: bool = False
     #: Set by the library after ``load``: folder of the tower's copy in the model folder, if there is one.
     carried: Path | None = None
+    #: Parameters that stay as they are when a tower is tuned (tables of sines).
+    held: ClassVar[tuple[str, ...]] = ()
+    #: While tuning: change inputs at random (pictures only), and the type that training computes in.
+    augment: bool = False
+    computes: torch.dtype = torch.float32
 
     def __init__(self, tower: str) -> None:
         super().__init__()
@@ -448,6 +487,8 @@ class Pretrained(Encoder):
         self._known: dict[str, Any] | None = None
         self._found: Found | None = None
         self._opened: Opened | None = None
+        self.register_module("live", None)
+        self._factors: dict[str, np.ndarray] | None = None
 
     def fit(self, values: Sequence[Any]) -> None:
         self._found = find(self.tower, self.modality, self.download)
@@ -455,11 +496,32 @@ class Pretrained(Encoder):
         self.dim = self._found.width
 
     def state(self) -> State:
-        return {"tower": dict(self._known)} if self._known else {}
+        if not self._known:
+            return {}
+        state: State = {"tower": dict(self._known)}
+        if self._factors is not None:
+            state["tuned"] = {"factors": self._factors}
+        elif self.live is not None:
+            state["tuned"] = {"untrained": list(self._opened.untrained)}
+        return state
 
     def load(self, state: State) -> None:
-        self._known, self._found, self._opened = dict(state["tower"]), None, None
+        self.freeze()
+        self._known, self._found = dict(state["tower"]), None
         self.dim = int(self._known["width"])
+        tuned = state.get("tuned")
+        if tuned:
+            self.frozen = self.cached = False
+        if tuned and "factors" in tuned:
+            self._factors = {name: np.asarray(value) for name, value in tuned["factors"].items()}
+        elif tuned:
+            opened = _unfilled(self.tower, self.folder, tuned["untrained"])
+            self._own(Opened(self.part(opened.module), opened.config, opened.untrained))
+
+    def fingerprint(self) -> str:
+        """Hash of name, options and fitted state; of a tuned tower of its weights too."""
+        weights = {} if self.live is None else {name: value.cpu().numpy() for name, value in self.live.state_dict().items()}
+        return digest([self.name, self.options(), self.state(), *([weights] if weights else [])])
 
     def found(self) -> Found:
         """Where the tower lies; checked once against what the model remembers.
@@ -482,11 +544,119 @@ class Pretrained(Encoder):
             self._found = found
         return self._found
 
+    @property
+    def folder(self) -> Path:
+        """Where the tower's small files lie: a tuned network brings them along."""
+        if not self.frozen and self._factors is None and self.carried is not None:
+            return self.carried
+        return self.found().folder
+
+    @property
+    def prefix(self) -> str:
+        """What stands before every text by the tower's own rules."""
+        return self._known["prefix"]
+
+    def files(self, weights: bool) -> list[Path]:
+        """Files that a model folder carries: the small ones of a tuned tower, all if ``weights``."""
+        if weights:
+            return self.found().files()
+        whole = self.live is not None and self._factors is None
+        return [path for name in SETTINGS if whole and (path := self.folder / name).is_file()]
+
     def opened(self, device: torch.device) -> Opened:
-        """The network on that device."""
+        """The tower on that device: the frozen one that is shared, or this encoder's own."""
         if self._opened is None:
-            self._opened = open_tower(self.found())
-        return self._opened.to(device)
+            opened = open_tower(self.found())
+            self._opened = opened if self._factors is None else _merged(opened, self._factors, self.part)
+        return self._opened if self.live is not None else self._opened.to(device)
+
+    def network(self, device: torch.device) -> nn.Module:
+        """The module that answers."""
+        opened = self.opened(device)
+        return self.part(opened.module) if self.live is None else self.live
+
+    @staticmethod
+    def part(module: nn.Module) -> nn.Module:
+        """The part of a tower that answers: of a pair of towers ours, of an encoder and a decoder the encoder."""
+        return module
+
+    # --- tuning ---
+
+    def original(self) -> Pretrained:
+        """The same encoder with its frozen tower: what the rivals of a tuned one read."""
+        twin = type(self)(**self.options())
+        twin.download, twin.carried = self.download, self.carried
+        twin.load({"tower": self._known})
+        return twin
+
+    def unfreeze(self) -> None:
+        """Copy the network into this module; every parameter of the copy may move."""
+        opened = self.opened(torch.device("cpu"))
+        held = [name for name, parameter in self.part(opened.module).named_parameters() if name in self.held]
+        self._own(Opened(copy.deepcopy(self.part(opened.module)), opened.config, opened.untrained))
+        self.live.requires_grad_(True)
+        for name in held:
+            self.live.get_parameter(name).requires_grad_(False)
+
+    def settle(self) -> None:
+        """End of training: the network answers, and moves no more."""
+        self.live.eval().requires_grad_(False)
+
+    def freeze(self) -> None:
+        """Back to the frozen tower, as if nothing had been tuned."""
+        self.register_module("live", None)
+        self._opened, self._factors, self.frozen, self.cached = None, None, True, True
+
+    def take_factors(self, factors: dict[str, np.ndarray]) -> None:
+        """Answer with the frozen tower and low-rank factors merged into it; see ``_merged``."""
+        self.freeze()
+        self._factors, self.frozen, self.cached = factors, False, False
+
+    def train(self, mode: bool = True) -> Pretrained:
+        super().train(mode)
+        for module in self.live.modules() if mode and self.live is not None else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()  # its statistics come from far more pictures than ours
+        return self
+
+    def _own(self, opened: Opened) -> None:
+        self._opened, self.live = opened, opened.module
+        self.frozen = self.cached = False
+
+    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
+        if self.live is None:
+            with torch.inference_mode():
+                tokens = self._tokens(batch)
+            # clones made outside inference mode are ordinary tensors, which training may read
+            place = None if tokens.place is None else tokens.place.clone()
+            return Tokens(tokens.x.clone(), tokens.mask.clone(), place=place)
+        if not self.training or self.computes == torch.float32:
+            return self._tokens(batch)
+        with torch.autocast(next(self.live.parameters()).device.type, dtype=self.computes):
+            tokens = self._tokens(batch)
+        return Tokens(tokens.x.float(), tokens.mask, place=tokens.place)
+
+    def _tokens(self, batch: Batch) -> Tokens:
+        raise NotImplementedError
+
+
+def _merged(
+    opened: Opened, factors: Mapping[str, np.ndarray], part: Callable[[nn.Module], nn.Module]
+) -> Opened:
+    """A copy of the network with W + B A in place of W.
+
+    Hu et al. 2021, arXiv:2106.09685, eq. 3; the scale is in B already.
+
+    Args:
+        factors: {"NAME.A": (R, in), "NAME.B": (out, R)} for weights (out, in) or (out, in, 1, 1).
+    """
+    module = copy.deepcopy(opened.module)
+    for name in sorted(key[:-2] for key in factors if key.endswith(".A")):
+        weight = part(module).get_submodule(name).weight
+        product = torch.as_tensor(factors[f"{name}.B"]) @ torch.as_tensor(factors[f"{name}.A"])
+        with torch.no_grad():
+            weight.add_(product.reshape(weight.shape))
+    return Opened(module, opened.config, opened.untrained)
 
 
 # --- choosing ------------------------------------------------------------------------------------
