@@ -107,6 +107,7 @@ def fit(
     fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion, see: polysense list fusions. [default: concat]", show_default=False, rich_help_panel=PARTS)] = None,
     encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders. image.pretrained:TOWER takes a tower's name, a folder or a hub id. May be repeated.", rich_help_panel=PARTS)] = [],
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as train.epochs=20, fusion.heads=2, task.smoothing=0, VIEW.pixels=64, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
+    tune: Annotated[str | None, typer.Option(metavar="VIEWS|all", help="Views whose towers are trained too, with commas; how: --set tune.epochs=4 and other options, see: polysense list training.", show_default=False, rich_help_panel=PARTS)] = None,
     seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of everything random. [default: 0]", show_default=False, rich_help_panel=PARTS)] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
     with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the model folder.")] = False,
@@ -115,7 +116,7 @@ def fit(
     """Learn from a table and write the model."""
     typed = {
         "target": target, "task": task, "fusion": fusion, "group": group, "split": split, "seed": seed,
-        "on_bad": on_bad, "max_bad": max_bad,
+        "on_bad": on_bad, "max_bad": max_bad, "tune": tune,
     }
     settings = _settings(recipe, typed, columns, encoder, set_)
     table, valid = _begin(settings, table, valid, out)
@@ -467,6 +468,7 @@ def _about_model(folder: Path) -> str:
         f"fusion {recipe['fusion']}, seed {recipe['seed']}, {data['train']} training and {data['valid']} validation records, "
         f"{made['cpu_seconds']} CPU s, {made['date']}",
         *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
+        *_tuned(made.get("tuned")),
         *(f"{name} -> {kind}: {reason}" for name, kind, reason in data["columns"]),
         f"{len(data['bad_cells'])} bad cells in training",
         "made with " + ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version),
@@ -475,6 +477,17 @@ def _about_model(folder: Path) -> str:
         score = facts["valid"]["scores"]["accuracy"]
         lines.append(f"validation accuracy {score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]")
     return "\n".join(lines)
+
+
+def _tuned(tuned: dict[str, Any] | None) -> list[str]:
+    if not tuned:
+        return []
+    how = f"{tuned['options']['epochs']} epochs" + (f", factors of rank {tuned['options']['lora']}" if tuned["options"]["lora"] else "")
+    losses = [tuned["frozen"]["loss"], *(epoch["loss"] for epoch in tuned["epochs"])]
+    return [
+        f"tuned {', '.join(tuned['views'])} ({how}, {tuned['cpu_seconds']} CPU s): {tuned['kept']} solution kept; "
+        f"validation log loss frozen {losses[0]:.3f}, by epoch {' '.join(f'{loss:.3f}' for loss in losses[1:])}"
+    ]
 
 
 def _tower(tower: dict[str, Any] | None) -> str:

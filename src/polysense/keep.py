@@ -17,7 +17,7 @@ from .contracts import Plain
 from .data.schema import Schema
 from .errors import BadModel
 from .judge.card import card
-from .layers import Condition, safe
+from .layers import Condition
 from .learn import blend
 from .learn.choose import encoder_again, full_name, tower_copies
 from .learn.plan import Plan
@@ -79,7 +79,7 @@ def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towe
         "rivals": {
             "plain": {view: part.state() for view, part in learned.plains.items()}, "state": learned.rivals.state(),
         },
-    }, tower_copies(network.encoders.encoders) if with_towers else None, {"README.md": card(facts, name).encode()})
+    }, tower_copies(network.encoders.encoders, with_towers), {"README.md": card(facts, name).encode()})
 
 
 def load(folder: str | Path, own: Mapping[str, torch.nn.Module] | None = None) -> tuple[dict[str, Any], Learned]:
@@ -98,9 +98,7 @@ def load(folder: str | Path, own: Mapping[str, torch.nn.Module] | None = None) -
     plan = Plan.of(recipe["fusion"], recipe["task"], recipe["options"])
     task = tasks.make(recipe["task"], **parts["model"]["task"]["options"])
     task.load(parts["model"]["task"]["state"])
-    encoders, conditions = encoders_again(parts["model"]["encoders"], own or {})
-    for view, encoder in encoders.items():
-        encoder.carried = Path(folder) / "towers" / safe(view)
+    encoders, conditions = encoders_again(parts["model"]["encoders"], own or {}, Path(folder))
     with torch.random.fork_rng():
         network = Network(Encoders(encoders, conditions), plan.fusion, task, **plan.training.network())
     weights = {key: torch.tensor(value) for key, value in parts["model"]["weights"].items()}
@@ -131,10 +129,10 @@ def encoder_parts(encoders: Encoders) -> dict[str, dict[str, Any]]:
 
 
 def encoders_again(
-    parts: Mapping[str, Mapping[str, Any]], own: Mapping[str, torch.nn.Module]
+    parts: Mapping[str, Mapping[str, Any]], own: Mapping[str, torch.nn.Module], folder: Path | None = None
 ) -> tuple[dict[str, Any], dict[str, Condition]]:
-    """Encoders and empty conditions from what ``encoder_parts`` gave."""
-    encoders = {view: encoder_again(view, part, own) for view, part in parts.items()}
+    """Encoders and empty conditions from what ``encoder_parts`` gave; ``folder`` is the model's."""
+    encoders = {view: encoder_again(view, part, own, folder) for view, part in parts.items()}
     return encoders, {view: Condition().empty(*part["condition"]) for view, part in parts.items() if part["condition"]}
 
 

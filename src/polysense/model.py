@@ -31,11 +31,12 @@ from .judge.facts import data_facts, made_facts, shown_data
 from .learn import blend
 from .learn.begin import begin
 from .learn.choose import choose_encoders, full_name
-from .learn.features import Encoded, Views, answer, encode
+from .learn.features import Encoded, Prepared, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
 from .learn.loop import train
 from .learn.plan import Plan
 from .learn.rivals import Rivals, subsets_of
+from .learn.tune import Verdict, to_tune, tune, weigh
 from .network import Encoders, Network
 from .registry import tasks
 from .talk import Talk
@@ -64,6 +65,7 @@ class Model(ClassifierMixin, BaseEstimator):
         split: column that says train, valid or test for each record.
         on_bad: what to do with records that hold an unreadable cell: "error", "mask" or "drop".
         max_bad: share of unreadable cells of a column above which fit and evaluate stop.
+        tune: views whose towers are trained too, or "all"; see ``Tuning`` for how.
         download: a hub id may be downloaded; otherwise nothing touches the network.
         cache: keep outputs of frozen encoders on disk.
         verbose: talk and progress bars on stderr.
@@ -86,7 +88,7 @@ class Model(ClassifierMixin, BaseEstimator):
         self, target: str | None = None, *, task: str = "classify", columns: Mapping[str, str] | None = None,
         fusion: str = "concat", encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
         group: str | None = None, seed: int = 0, split: str | None = None, on_bad: str = "mask", max_bad: float = 0.2,
-        download: bool = False, cache: bool = True, verbose: bool = False,
+        tune: str | Sequence[str] | None = None, download: bool = False, cache: bool = True, verbose: bool = False,
     ) -> None:
         self.target = target
         self.task = task
@@ -99,6 +101,7 @@ class Model(ClassifierMixin, BaseEstimator):
         self.split = split
         self.on_bad = on_bad
         self.max_bad = max_bad
+        self.tune = tune
         self.download = download
         self.cache = cache
         self.verbose = verbose
@@ -121,6 +124,7 @@ class Model(ClassifierMixin, BaseEstimator):
         self._look(job)
         self._encode(job)
         self._train(job)
+        self._tune(job)
         self._finish(job)
         return self
 
@@ -155,6 +159,7 @@ class Model(ClassifierMixin, BaseEstimator):
             dict(self.encoders or {}), job.plan.options, job.cells, job.train_rows, seed=self.seed,
             download=self.download, say=job.talk.say, check=lambda: self._check_faults(job.cells),
         )
+        job.tuned = to_tune(self.tune, job.encoders)
         for encoder in job.encoders.values():
             if encoder.tower:
                 encoder.positions = job.positions
@@ -210,18 +215,45 @@ class Model(ClassifierMixin, BaseEstimator):
             job.talk.say(f"a batch with a loss that is not finite was skipped; its records: {name}")
         job.history = history.epochs
 
+    def _tune(self, job: _Job) -> None:
+        """Train the towers that are to be tuned, from the frozen solution on."""
+        if not job.tuned:
+            return
+        prepared = {}
+        for view in job.tuned:
+            with job.talk.bar(f"{view}: prepared", int(job.cells[view].present.sum())) as advance:
+                prepared[view] = Prepared.of(job.encoders[view], job.cells[view], advance=advance)
+        with job.talk.bar("tuning", job.plan.tuning.epochs) as advance:
+            outcome = tune(
+                job.network, job.views, prepared, job.labels, job.train_rows, job.valid_rows,
+                judge=lambda views: self._verdict(job, views), options=job.plan.tuning, training=job.plan.training,
+                seed=self.seed, names=lambda row: row_name(job.tables, row), log=lambda epoch: advance(1, _figures(epoch)),
+            )
+        job.views, job.share, job.tuning = outcome.views, outcome.verdict.share, outcome.facts
+        job.talk.say(outcome.sentence)
+
+    def _verdict(self, job: _Job, views: Views) -> Verdict:
+        """What the network as it stands is worth on the validation records."""
+        valid = job.valid_rows
+        tokens = encode(job.network, views, valid)
+        return weigh(
+            lambda mask: answer(job.network, tokens, mask), job.rivals,
+            only_of(job.found.plain, valid), job.found.present_NV[valid], job.labels["label"][valid],
+            given=job.plan.training.regressions,
+        )
+
     def _finish(self, job: _Job) -> None:
         """Choose the regressions' share, judge the validation records, remember how it was made."""
         network, valid = job.network.cpu().eval(), job.valid_rows
         tokens = encode(network, job.views, valid) if len(valid) else {}
-        share = self._share(job, tokens)
+        share = job.share or self._share(job, tokens)
         job.talk.say(f"answers: {1 - share.weight:.0%} network, {share.weight:.0%} logistic regressions on the same views")
         self._accept(keep.Learned(network, job.task, job.schema, job.plains, job.rivals, share, {
             "history": job.history,
             "data": data_facts(job.tables, job.schema, job.cells, job.train_rows, valid, job.leaks),
             "made": made_facts(
                 seed=self.seed, source=job.tables[0].records.source, training=job.plan.training, started=job.started
-            ),
+            ) | ({"tuned": job.tuning} if job.tuning else {}),
             "valid": None,
         }))
         if len(valid):
@@ -489,6 +521,9 @@ class _Job:
     rivals: Rivals = None
     network: Network = None
     views: Views = None
+    tuned: list[str] = None  # views whose towers are to be tuned
+    tuning: dict[str, Any] = None  # what came of it
+    share: blend.Share = None
     history: list[dict[str, float]] = None
 
 

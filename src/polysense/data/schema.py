@@ -27,7 +27,7 @@ TABLE_KINDS = ("number", "category", "date", "flag")
 #: Kinds that are no features.
 _ASIDE = ("id", "ignore")
 #: Names that a view of its own may not have: they are prefixes of options.
-RESERVED = ("table", "fusion", "train", "task")
+RESERVED = ("table", "fusion", "train", "task", "tune")
 
 _SAMPLE = 2000  # values looked at, spread over the table
 _MOST = 0.9  # share of values that must look like media

@@ -76,7 +76,27 @@ def choose(
         network: mask (N, V) -> (N, C).
         labels: (N,) class numbers; -1, a class unseen in training, is left out.
     """
-    losses: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
+    return chosen(losses(network, rivals, features, present_NV, labels))
+
+
+def chosen(means: Mapping[str, np.ndarray]) -> Share:
+    """The share with the least loss of those that ``losses`` gave."""
+    if not means:
+        return Share()
+    kind = min(means, key=lambda kind: means[kind].min())
+    return Share(float(GRID[int(means[kind].argmin())]), kind)
+
+
+def losses(
+    network: Callable[[np.ndarray], np.ndarray], rivals: Rivals, features: Mapping[str, Any],
+    present_NV: np.ndarray, labels: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """{kind: validation log loss at each weight of ``GRID``, averaged over the judged subsets}; empty without records.
+
+    Args:
+        network, labels: as in ``choose``.
+    """
+    tables: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
     known = labels >= 0
     for subset in rivals.subsets:
         wanted = np.array([view in subset for view in rivals.views])
@@ -86,11 +106,7 @@ def choose(
         mask_NV = present_NV & wanted
         ours = network(mask_NV)[rows, labels[rows]]
         mine = only_of(features, rows)
-        for kind, table in losses.items():
+        for kind, table in tables.items():
             theirs = regressions(rivals, mine, mask_NV[rows], kind)[np.arange(len(rows)), labels[rows]]
             table.append([-np.log((1 - w) * ours + w * theirs + 1e-9).mean() for w in GRID])
-    if not losses["filled"]:
-        return Share()
-    means = {kind: np.mean(table, 0) for kind, table in losses.items()}
-    kind = min(means, key=lambda kind: means[kind].min())
-    return Share(float(GRID[int(means[kind].argmin())]), kind)
+    return {kind: np.mean(table, 0) for kind, table in tables.items()} if tables["filled"] else {}

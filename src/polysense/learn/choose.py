@@ -83,20 +83,23 @@ def own_encoder(module: torch.nn.Module, modality: str, options: Mapping[str, An
     return Own(module, encoder_shelf.make(modalities[modality].large, **options))
 
 
-def tower_copies(encoders: Mapping[str, Encoder]) -> dict[str, Path]:
-    """{name in the model folder: file} of all towers."""
+def tower_copies(encoders: Mapping[str, Encoder], weights: bool) -> dict[str, Path]:
+    """{name in the model folder: file} of the towers: all files if ``weights``, else the small ones of tuned towers."""
     return {
-        f"towers/{safe(view)}/{path.name}": path
-        for view, encoder in encoders.items() if encoder.tower for path in encoder.found().files()
+        f"towers/{safe(view)}/{name}": path
+        for view, encoder in encoders.items() if encoder.tower for name, path in encoder.files(weights).items()
     }
 
 
-def encoder_again(view: str, part: Mapping[str, Any], own: Mapping[str, torch.nn.Module]) -> Encoder:
+def encoder_again(
+    view: str, part: Mapping[str, Any], own: Mapping[str, torch.nn.Module], folder: Path | None = None
+) -> Encoder:
     """An encoder from what a model folder keeps of it.
 
     Args:
         part: {"name", "options", "state"}.
         own: {view: module} for views that were trained with a user's own module.
+        folder: of the model, which may carry files of towers.
 
     Raises:
         BadModel: the view's own module is not given.
@@ -110,6 +113,8 @@ def encoder_again(view: str, part: Mapping[str, Any], own: Mapping[str, torch.nn
             f"view '{view}' was trained with a module of your own; load it with "
             f"polysense.load(folder, encoders={{'{view}': YourModule()}})"
         )
+    if folder is not None:
+        encoder.carried = folder / "towers" / safe(view)
     encoder.load(part["state"])
     return encoder
 

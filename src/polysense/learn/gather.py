@@ -126,6 +126,7 @@ def gather(
     for view in names:
         encoder, mine = encoders[view], cells[view]
         with bar(f"{view}: {encoder.name}", int(mine.present.sum())) as advance:
+            # a tuned tower neither reads nor fills the cache: only frozen outputs lie there
             if encoder.frozen:
                 found.outputs[view] = frozen(encoder, mine, cache, pool=not positions, advance=advance)
             else:
@@ -135,8 +136,10 @@ def gather(
         if view in plains:
             found.plain[view] = frozen(plains[view], mine, cache)
         else:
-            output = found.outputs[view]
-            found.plain[view] = output if len(output.shape) == 2 else frozen(encoder, mine, cache)
+            output = found.outputs.get(view)
+            if output is None or len(output.shape) != 2:  # the rivals of a tuned tower read its frozen original, pooled
+                output = frozen(encoder if encoder.frozen else encoder.original(), mine, cache)
+            found.plain[view] = output
     found.present_NV = np.stack([cells[view].present for view in names], 1) if names else np.zeros((0, 0), bool)
     return found
 

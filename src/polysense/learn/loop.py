@@ -37,6 +37,7 @@ def train(
     *, options: Training, seed: int = 0, names: Callable[[int], str] = str,
     log: Callable[[dict[str, float]], None] = lambda epoch: None,
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]] | None = None,
+    optimiser: Callable[[Network], torch.optim.Optimizer] | None = None,
 ) -> History:
     """Train in place on ``rows`` and watch ``valid_rows``.
 
@@ -45,6 +46,8 @@ def train(
         names: row -> how the user knows it, for messages.
         log: called after each epoch with loss, rate and validation figures.
         measure: (answers, rows) -> validation figures; needs the key "loss" for early stopping.
+        optimiser: makes the optimiser where parts of the network have rates of their own; the
+            schedule scales each group's rate.
 
     Raises:
         LossNotFinite: after ``BAD_BATCHES`` batches whose loss was not finite, naming their records.
@@ -54,7 +57,7 @@ def train(
     accelerator = Accelerator()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        optimiser = _optimiser(network, options)
+        optimiser = optimiser(network) if optimiser else _optimiser(network, options)
         batches = _batches(rows, options.batch, seed)
         model, optimiser, batches = accelerator.prepare(network, optimiser, batches)
         steps = len(batches) * options.epochs

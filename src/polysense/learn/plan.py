@@ -10,16 +10,17 @@ import numpy as np
 
 from ..errors import BadOption
 from ..registry import encoders, fusions, options_of, suggest, tasks
-from .training import Training
+from .training import Training, Tuning
 
 #: Section of ``options`` -> the class whose options it holds; ``polysense list training`` shows them.
-SETTINGS = {"train": Training}
+SETTINGS = {"train": Training, "tune": Tuning}
 #: Sections of ``options`` that are not views.
 SECTIONS = ("fusion", "task", *SETTINGS)
 #: Setting -> what it may be, and how a message says so.
 TYPES = {
     **dict.fromkeys(("target", "group", "split"), (str, "the name of a column")),
     **dict.fromkeys(("task", "fusion", "on_bad"), (str, "a name")),
+    "tune": ((str, list, tuple), "'all' or a list of views"),
     **dict.fromkeys(("columns", "encoders", "options"), (Mapping, "pairs of a name and a value")),
     "seed": ((int, np.integer), "a whole number"), "max_bad": ((int, float), "a share from 0 to 1"),
 }
@@ -62,11 +63,13 @@ class Plan:
         name: of the fusion.
         options: {section or view: {option: value}}.
         training: how the network is trained.
+        tuning: how towers are tuned.
     """
 
     name: str
     options: dict[str, dict[str, Any]]
     training: Training
+    tuning: Tuning
 
     @classmethod
     def of(cls, fusion: str, task: str, options: Mapping[str, Any]) -> Plan:
@@ -81,7 +84,7 @@ class Plan:
             if isinstance(value, Mapping) and not dot:
                 nested.setdefault(section, {}).update(value)
             elif not dot:
-                raise BadOption(f"option '{key}' lacks its section; write fusion.{key}, train.{key}, task.{key} or VIEW.{key}")
+                raise BadOption(f"option '{key}' lacks its section; write {_sections(key)} or VIEW.{key}")
             else:
                 nested.setdefault(section, {})[name] = value
         fusions.check(fusion, nested["fusion"], "fusion.")
@@ -95,7 +98,7 @@ class Plan:
                     raise BadOption(
                         f"{holder.__name__.lower()} has no option '{section}.{name}'; " + suggest(name, known, f"{section}.")
                     )
-        return cls(fusion, nested, Training(**nested["train"]))
+        return cls(fusion, nested, Training(**nested["train"]), Tuning(**nested["tune"]))
 
     def check_views(self, views: Sequence[str]) -> None:
         """Refuse options of a view that the table does not have."""
@@ -147,3 +150,7 @@ def split_name(given: Any) -> tuple[str, dict[str, Any]]:
     """
     name, colon, tower = str(given).partition(":")
     return name, {"tower": tower} if colon else {}
+
+
+def _sections(key: str) -> str:
+    return ", ".join(f"{section}.{key}" for section in SECTIONS)

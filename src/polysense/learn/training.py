@@ -73,3 +73,63 @@ class Training:
             name: getattr(self, name)
             for name in ("dim", "members", "drop", "dropout", "input_dropout", "auxiliary", "distil")
         }
+
+
+class Tuning:
+    """How towers are tuned; ``--set tune.NAME=VALUE``.
+
+    Args:
+        epochs: passes over the training records.
+        batch: records per step.
+        rate: highest rate of a tower's last layer; None takes 3e-5 for a transformer, 3e-4 for a
+            convolutional network, 5e-4 for low-rank factors.
+        rest: highest rate of everything else: projections, fusion, heads, encoders trained from scratch.
+        decay_by_layer: each layer's rate is this share of the rate of the layer above it (Howard and
+            Ruder 2018, arXiv:1801.06146, section 3.2).
+        warmup: share of the steps during which the rates rise.
+        decay: weight decay of the towers, on matrices only.
+        clip: largest gradient norm of the towers together, and of each member.
+        augment: mirror and move pictures.
+        lora: rank of low-rank factors, which are trained in place of a tower's own weights (Hu et al.
+            2021, arXiv:2106.09685); 0 trains the weights. Of a convolutional network the 1x1
+            convolutions get factors.
+        checkpointing: compute each layer again for its gradient rather than keep what it held
+            (Chen et al. 2016, arXiv:1604.06174): less memory, a third more time.
+        precision: "float32", "bfloat16", or "auto": bfloat16 where the hardware gains by it.
+
+    Raises:
+        BadOption: a value is out of its range.
+    """
+
+    def __init__(
+        self, *, epochs: int = 4, batch: int = 32, rate: float | None = None, rest: float = 3e-4,
+        decay_by_layer: float = 0.9, warmup: float = 0.1, decay: float = 0.01, clip: float = 1.0, augment: bool = True,
+        lora: int = 0, checkpointing: bool = False, precision: str = "auto",
+    ) -> None:
+        values = dict(locals())
+        del values["self"]
+        for name, low, high in (
+            ("epochs", 1, math.inf), ("batch", 1, math.inf), ("rest", 0, 1e3), ("decay_by_layer", 0.01, 1), ("warmup", 0, 1),
+            ("decay", 0, math.inf), ("clip", 0, math.inf), ("lora", 0, 1024), ("rate", 1e-12, 1e3),
+        ):
+            value = values[name]
+            if name == "rate" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                upto = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+                raise BadOption(f"tune.{name}={value!r} must be a number {upto}")
+            if name in ("epochs", "batch", "lora") and value != int(value):
+                raise BadOption(f"tune.{name}={value!r} must be a whole number")
+        for name in ("augment", "checkpointing"):
+            if not isinstance(values[name], bool):
+                raise BadOption(f"tune.{name}={values[name]!r} must be true or false")
+        if precision not in ("auto", "float32", "bfloat16"):
+            raise BadOption(f"tune.precision='{precision}' must be 'auto', 'float32' or 'bfloat16'")
+        self.__dict__.update(values)
+
+    def loop(self, training: Training) -> Training:
+        """How the loop is to run: the network's own settings with these epochs and rates."""
+        return Training(**{
+            **vars(training), "epochs": self.epochs, "batch": self.batch, "schedule": "one-cycle", "warmup": self.warmup,
+            "clip": self.clip, "patience": 0, "rate": max(self.rest, 1e-12),
+        })

@@ -191,7 +191,7 @@ def find(name: str, modality: str, download: bool = False, carried: Path | None 
     if tower is not None and tower.modality != modality:
         raise BadOption(f"tower '{name}' reads {tower.modality}, not {modality}; choose {_names(modality)}")
     if carried is not None and carried.is_dir():
-        weights = tuple(sorted(carried.glob(tower.weights))) if tower and tower.packaged else _weights(carried)
+        weights = tuple(sorted(carried.glob(Path(tower.weights).name))) if tower and tower.packaged else _weights(carried)
         if weights:  # a tuned tower's folder holds its small files alone
             return _found(name, carried, weights, tower)
     if tower is not None and tower.packaged:
@@ -556,12 +556,13 @@ class Pretrained(Encoder):
         """What stands before every text by the tower's own rules."""
         return self._known["prefix"]
 
-    def files(self, weights: bool) -> list[Path]:
-        """Files that a model folder carries: the small ones of a tuned tower, all if ``weights``."""
+    def files(self, weights: bool) -> dict[str, Path]:
+        """{name: file} that a model folder carries: the small ones of a tuned tower, all if ``weights``."""
         if weights:
-            return self.found().files()
-        whole = self.live is not None and self._factors is None
-        return [path for name in SETTINGS if whole and (path := self.folder / name).is_file()]
+            return {str(path.relative_to(self.found().folder)): path for path in self.found().files()}
+        if self.live is None:
+            return {}
+        return {name: path for name in SETTINGS if (path := self.folder / name).is_file()}
 
     def opened(self, device: torch.device) -> Opened:
         """The tower on that device: the frozen one that is shared, or this encoder's own."""
