@@ -15,6 +15,7 @@ _BEGUN = time.process_time()  # the interpreter's own start
 
 import argparse
 import json
+import resource
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -103,11 +104,16 @@ def _print_parts(title: str, spent: Spent, parts: dict[str, float]) -> None:
 
 
 class Stopwatch:
-    """CPU seconds by part. A part that begins inside another stops the other's clock."""
+    """CPU seconds by part. A part that begins inside another stops the other's clock.
+
+    Attributes:
+        raised: MB by which each part raised the largest memory of the process.
+    """
 
     def __init__(self, begun: float) -> None:
         self.seconds: Counter[str] = Counter()
-        self._stack, self._since = ["rest"], begun
+        self.raised: Counter[str] = Counter()
+        self._stack, self._since, self._peak = ["rest"], begun, 0.0
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -122,7 +128,9 @@ class Stopwatch:
     def _turn(self) -> None:
         now = time.process_time()
         self.seconds[self._stack[-1]] += now - self._since
-        self._since = now
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self.raised[self._stack[-1]] += peak - self._peak
+        self._since, self._peak = now, peak
 
     def watch(self, owner: Any, attribute: str, name: str | Callable[..., str]) -> None:
         """Replace a function by one that is timed; ``name`` may be made from its arguments."""
@@ -151,21 +159,25 @@ def _under_stopwatch(parts: Path, arguments: list[str]) -> None:
     watch.watch(importlib._bootstrap, "_find_and_load", "imports")
     from polysense import cli, model
     from polysense.data import reading
-    from polysense.learn import gather
+    from polysense.learn import begin, blend, gather
     from polysense.learn.rivals import Rivals
 
+    watch.watch(begin, "open_table", "reading the tables")
     watch.watch(model, "open_table", "reading the tables")
-    watch.watch(model, "guess", "reading the tables")
+    watch.watch(begin, "guess", "reading the tables")
     watch.watch(model, "read_cells", "reading the tables")
     for cells in (reading.MediaCells, reading.TextCells):
         watch.watch(cells, "values", lambda cells, *args, **kwargs: f"{cells.name}: reading and decoding")
-        watch.watch(cells, "digests", lambda cells, *args, **kwargs: f"{cells.name}: reading and hashing")
+        watch.watch(cells, "hashes", lambda cells, *args, **kwargs: f"{cells.name}: reading and hashing")
     watch.watch(model, "choose_encoders", "fitting encoders")
     watch.watch(model, "fit_plain", "fitting plain features")
     watch.watch(gather, "frozen", lambda part, cells, *args, **kwargs: f"{cells.name}: frozen features")
     watch.watch(gather.Prepared, "of", lambda part, cells, *args, **kwargs: f"{cells.name}: preparing")
     watch.watch(Rivals, "train", "rivals")
+    watch.watch(model, "fit_conditions", "conditioning")
+    watch.watch(gather.Gathered, "views", "conditioning")
     watch.watch(model, "train", "training")
+    watch.watch(blend, "choose", "choosing the regressions' share")
     watch.watch(model, "evaluate", "judging the validation records")
     watch.watch(model.Model, "save", "saving")
     sys.argv = ["polysense", *arguments]
@@ -173,6 +185,7 @@ def _under_stopwatch(parts: Path, arguments: list[str]) -> None:
         cli.main()
     finally:
         parts.write_text(json.dumps(watch.result()))
+        parts.with_suffix(".raised").write_text(json.dumps(dict(watch.raised.most_common())))
 
 
 def main() -> None:

@@ -117,6 +117,7 @@ def measure(count: int, settings: Sequence[str] = (), folder: Path | None = None
             "records": count, "table_mb": os.path.getsize(home / "train.parquet") / 1e6,
             "fit": vars(fit), "predict": vars(predict), "evaluate": vars(evaluate),
             "parts": json.loads((home / "fit.json").read_text()),
+            "raised": json.loads((home / "fit.raised").read_text()),
             "accuracy": scores["scores"]["accuracy"], "specialists": scores["subsets_mean"],
         }
 
@@ -158,6 +159,9 @@ def main() -> None:
         write("large", {"settings": given.settings, "sizes": [found[size] for size in sorted(found)]})
         for name, seconds in unit_costs(found[count]["parts"], count).items():
             print(f"  {seconds:7.3f} CPU s per 1,000 records: {name}")
+        for name, mb in found[count]["raised"].items():
+            if mb >= 1:
+                print(f"  {mb:5.0f} MB: {name}")
     show("Large tables", lines([found[size] for size in sorted(found)]))
     say(str(machine()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -177,7 +178,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="CSV file to write. [default: standard output]", show_default=False)] = None,
 ) -> None:
     """Answer every record: one line each, in the table's order."""
-    from .data.records import write_csv
+    from .data.records import write_lines
     from .talk import Talk
 
     (model, records), talk = _opened(folder, table), Talk()
@@ -185,11 +186,11 @@ def predict(
     for remark in answers.remarks:
         talk.say(remark)
     talk.bad_cells(answers.bad_cells, len(answers.records))
-    columns = _answer_columns(model, answers)
+    names, lines = _answer_lines(model, answers)
     if out:
-        write_csv(out, columns)
+        write_lines(out, names, lines)
     else:
-        _print_csv(columns)
+        _print_csv(names, lines)
 
 
 @_command("evaluate model test.csv --subsets --html report.html", "evaluate model test.csv --json scores.json")
@@ -418,30 +419,35 @@ def _write(path: Path, text: str) -> None:
         raise CannotWrite(f"{path} could not be written: {error.strerror or error}") from error
 
 
-def _answer_columns(model: Any, answers: Any) -> dict[str, list[Any]]:
-    """Columns of the answer file: row, id if there is one, prediction, a probability per class."""
-    n = len(answers.records)
+def _answer_lines(model: Any, answers: Any) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """Header and lines of the answer file: row, id if there is one, prediction, a probability per class."""
+    import numpy as np
+
+    from .data.rows import blocks
+
     dropped = {cell["row"] for cell in answers.bad_cells} if model.on_bad == "drop" else set()
-    columns: dict[str, list[Any]] = {"row": list(range(n))}
-    id_column = model.schema_.id_column
-    if id_column and id_column in answers.records.names:
-        columns["id"] = answers.records.column(id_column)
-    predictions = model.task_decode(answers.probabilities)
-    columns["prediction"] = [None if row in dropped else value for row, value in enumerate(predictions)]
-    for c, name in enumerate(model.classes_.tolist()):
-        columns[f"probability_{name}"] = [
-            None if row in dropped else round(float(p), 6) for row, p in enumerate(answers.probabilities[:, c])
-        ]
-    return columns
+    names = model.classes_.tolist()
+    named = model.schema_.id_column if model.schema_.id_column in answers.records.names else None
+
+    def lines() -> Iterator[tuple[Any, ...]]:
+        for part in blocks(len(answers.records)):  # a large table's answers as Python numbers would fill the memory
+            rows = np.arange(part.start, part.stop)
+            ids = [(value,) for value in answers.records.column(named, rows)] if named else [()] * len(rows)
+            said = model.task_decode(answers.probabilities[part])
+            numbers = answers.probabilities[part].astype(float).round(6).tolist()
+            for row, own, one, p in zip(rows.tolist(), ids, said, numbers, strict=True):
+                yield (row, *own, *([None] * (1 + len(names)) if row in dropped else [one, *p]))
+
+    return ["row", *(["id"] if named else []), "prediction", *(f"probability_{name}" for name in names)], lines()
 
 
-def _print_csv(columns: dict[str, list[Any]]) -> None:
+def _print_csv(names: list[str], lines: Iterator[tuple[Any, ...]]) -> None:
     import csv
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow(["" if value is None else value for value in row])
+    writer.writerow(names)
+    for line in lines:
+        writer.writerow(["" if value is None else value for value in line])
 
 
 def _show_some(model: Any, test: Path, count: int = 5) -> None:

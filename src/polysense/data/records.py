@@ -14,7 +14,7 @@ import stat
 import sys
 import threading
 from codecs import getincrementaldecoder
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -245,10 +245,16 @@ def as_records(obj: Any, folder: str | os.PathLike | None = None) -> Records:
 
 
 def write_csv(path: str | os.PathLike, columns: Mapping[str, Sequence[Any]]) -> None:
-    """A CSV file of columns, UTF-8; None becomes the empty cell.
+    """A CSV file of columns; see ``write_lines``."""
+    write_lines(path, list(columns), zip(*columns.values(), strict=True))
 
-    Written aside, then renamed. A link stays a link, and the file that it names is written; a device or a
-    pipe is written into.
+
+def write_lines(path: str | os.PathLike, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file, UTF-8; None becomes the empty cell. Written aside, then renamed.
+
+    Args:
+        names: of the columns.
+        rows: a value for each of them.
 
     Raises:
         CannotWrite: no permission, or the disk is full.
@@ -262,8 +268,8 @@ def write_csv(path: str | os.PathLike, columns: Mapping[str, Sequence[Any]]) -> 
             aside = place.with_name(f".{place.name}.{os.getpid()}")
         with open(aside or place, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            for row in zip(*columns.values(), strict=True):
+            writer.writerow(names)
+            for row in rows:
                 writer.writerow(["" if value is None else value for value in row])
         if aside:
             os.replace(aside, place)

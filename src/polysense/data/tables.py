@@ -15,6 +15,7 @@ from ..errors import BadColumn, BadTable
 from ..registry import suggest
 from . import splits
 from .records import Records, as_records
+from .rows import blocks
 
 #: Share of the training records that validation gets where no one says otherwise.
 VALID_SHARE = 0.2
@@ -64,7 +65,10 @@ def _targets_of(records: Records, target: str | None, y: Sequence[Any] | None) -
         return [_as_class(value) for value in y]
     if target is None:
         raise BadColumn("no target is named; give Model(target) or fit(records, y)")
-    return [_as_class(value) for value in column_of(records, target)] if len(records) else []
+    column_of(records.head(0), target)
+    parts = (records.column(target, np.arange(part.start, part.stop)) for part in blocks(len(records)))
+    known: dict[str, str] = {}  # one object a class, not one a record
+    return [known.setdefault(v, v) if isinstance(v, str) else v for part in parts for v in map(_as_class, part)]
 
 
 def _as_class(value: Any) -> Any:
