@@ -53,7 +53,7 @@ def _command(*examples: str, name: str | None = None) -> Any:
 
 
 Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL, Parquet or Arrow file.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model folder that fit wrote.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model folder that fit wrote, or the id of one on the Hugging Face Hub that is in its cache here.")]
 Download = Annotated[bool, typer.Option("--download", help="Allow a hub id to be downloaded; nothing else uses the network.")]
 # Groups of fit's options.
 COLUMNS, PARTS, RECORDS = "The columns", "The model", "The records"
@@ -176,12 +176,13 @@ def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path 
 def predict(
     folder: Folder, table: Table,
     out: Annotated[Path | None, typer.Option(help="CSV file to write. [default: standard output]", show_default=False)] = None,
+    download: Download = False,
 ) -> None:
     """Answer every record: one line each, in the table's order."""
     from .data.records import write_lines
     from .talk import Talk
 
-    (model, records), talk = _opened(folder, table), Talk()
+    (model, records), talk = _opened(folder, table, download), Talk()
     answers = model.answers(records)
     for remark in answers.remarks:
         talk.say(remark)
@@ -200,11 +201,12 @@ def evaluate(
     by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Scores for each value of a column too.", show_default=False)] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="File for the report.", show_default=False)] = None,
+    download: Download = False,
 ) -> None:
     """Score a model on a table that holds the target: intervals, baselines, subsets."""
     from .judge.evaluate import as_text
 
-    model, records = _opened(folder, table)
+    model, records = _opened(folder, table, download)
     model.verbose = True
     evaluation = model.evaluate(records, subsets=subsets, by=by)
     if json_:
@@ -214,16 +216,18 @@ def evaluate(
     print(as_text(evaluation))
 
 
-def _opened(folder: Path, table: Path) -> tuple[Any, Any]:
+def _opened(place: Path, table: Path, download: bool) -> tuple[Any, Any]:
     """A model and a table; what is wrong with either is told before torch loads."""
     from . import store
     from .data.records import as_records
+    from .hub import find_model
 
+    folder = find_model(place, fetch=download)
     store.check_model(folder)
     records = as_records(table)
     from .model import load
 
-    return load(folder), records
+    return load(folder, download=download), records
 
 
 @_command("list encoders", "list training", name="list")
@@ -275,6 +279,10 @@ def show(
     path: Annotated[Path, typer.Argument(metavar="DIR|TABLE", help="A model folder or a table.")],
 ) -> None:
     """Say what a model is made of, or what polysense reads in a table."""
+    from . import hub, store
+
+    if not path.exists() and hub.is_id(path.as_posix()):  # a model's id; a table's path may look like one
+        path = hub.cached(path.as_posix(), store.is_model) or path
     if path.is_dir():
         print(_about_model(path))
         return

@@ -26,6 +26,7 @@ from .data.rows import only_of
 from .data.schema import Schema
 from .data.tables import Table, column_of, divide, groups_of, joined_groups, open_table, row_name
 from .errors import BadTable, NotFitted
+from .hub import find_model
 from .judge.evaluate import evaluate
 from .judge.facts import data_facts, made_facts, shown_data
 from .learn import blend
@@ -460,24 +461,32 @@ class Model(ClassifierMixin, BaseEstimator):
         )
 
     @classmethod
-    def load(cls, folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None) -> Model:
+    def load(
+        cls, folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None, *, download: bool = False
+    ) -> Model:
         """Read a model folder that ``save`` wrote.
 
         Args:
+            folder: or an id of the Hugging Face Hub such as ``org/name``, looked up in its cache on this machine.
             encoders: own modules, for the views that were trained with one.
+            download: an id that is not in the cache may be downloaded; otherwise nothing touches the network.
 
         Raises:
             BadModel: damaged, foreign, or trained with another tower.
         """
-        recipe, learned = keep.load(folder, encoders)
+        recipe, learned = keep.load(find_model(folder, fetch=download), encoders)
         self = cls(**recipe)
         self._accept(learned)
+        for encoder in self.network_.encoders.encoders.values():
+            encoder.download = download  # a tower that is named by its id
         return self
 
 
-def load(folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None) -> Model:
-    """Read a model folder; see ``Model.load``."""
-    return Model.load(folder, encoders)
+def load(
+    folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None, *, download: bool = False
+) -> Model:
+    """Read a model folder or an id of the Hub; see ``Model.load``."""
+    return Model.load(folder, encoders, download=download)
 
 
 @dataclass

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .. import hub
 from ..contracts import Batch, Encoder, State, digest
 from ..errors import BadModel, BadOption, MissingExtra, NotFitted, UnknownName, need
 from ..registry import modalities, suggest
@@ -157,19 +157,8 @@ def on_disk(tower: Tower) -> bool:
 
 
 def hub_folder(hub_id: str) -> Path | None:
-    """Snapshot folder of a hub id in the local Hugging Face cache, or None.
-
-    The cache's layout: ``models--ORG--NAME/refs/main`` names the folder below ``snapshots``.
-    """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home) / "hub")
-    folder = hub.expanduser() / ("models--" + hub_id.replace("/", "--"))
-    main = folder / "refs" / "main"
-    if main.is_file():
-        snapshot = folder / "snapshots" / main.read_text().strip()
-        return snapshot if _weights(snapshot) else None
-    snapshots = sorted(path for path in (folder / "snapshots").glob("*") if _weights(path))
-    return snapshots[-1] if snapshots else None
+    """Snapshot folder of a hub id in the local Hugging Face cache, or None."""
+    return hub.cached(hub_id, _weights)
 
 
 def find(name: str, modality: str, download: bool = False, carried: Path | None = None) -> Found:
@@ -202,7 +191,7 @@ def find(name: str, modality: str, download: bool = False, carried: Path | None 
         folder = Path(name).expanduser().resolve()
         return _found(name, folder, _weights(folder), None)
     hub_id = tower.source if tower else name
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id):
+    if not hub.is_id(hub_id):
         raise UnknownName(
             f"there is no {modality} tower '{name}', and no folder of that name; "
             + suggest(name, [t.name for t in TOWERS if t.modality == modality])
@@ -230,15 +219,7 @@ def _package_folder(tower: Tower) -> Path:
 
 
 def _download(hub_id: str) -> Path:
-    hub = need("huggingface_hub", "towers")
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
-    try:
-        return Path(hub.snapshot_download(hub_id, allow_patterns=patterns))
-    except Exception as error:  # the client's many errors: offline, no such id, gated, disk full
-        first = str(error).strip().split("\n")[0]
-        raise UnknownName(
-            f"tower '{hub_id}' could not be downloaded ({first}); try again, or give a local folder"
-        ) from None
+    return hub.download(hub_id, "tower", ("*.json", "*.txt", "*.model", "*.safetensors"))
 
 
 def _weights(folder: Path) -> tuple[Path, ...]:
