@@ -22,3 +22,4 @@ def little_folder(tmp_path_factory) -> Path:
 def test_every_fault_ends_as_the_list_says(name, tmp_path, little_folder):
     said = what_happens(CASES[name], Place(tmp_path, little_folder))
     assert re.search(CASES[name].ends, said, re.DOTALL), said
+    assert "\n" not in said, "one sentence"

@@ -724,4 +724,4 @@ def test_fit_tells_every_unreadable_cell(capsys):
     rows = [{key: record[key] for key in ("picture", "wind", "label")} for record in demo.made_up(40)]
     rows[3]["picture"] = b"no picture"
     Model("label", options=QUICK, encoders={"picture": "image.plain"}, verbose=True, cache=False).fit(rows)
-    assert "1 cells in 1 of 40 records cannot be read:\n  row 3, column 'picture'" in capsys.readouterr().err
+    assert "1 cell in 1 of 40 records cannot be read:\n  row 3, column 'picture'" in capsys.readouterr().err

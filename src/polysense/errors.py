@@ -14,10 +14,14 @@
     |   `-- MissingExtra            an optional dependency is not installed
     `-- Unfinished                  the work could not be completed; exit code 1
         |-- LossNotFinite           training diverged, or a record poisons the loss
+        |-- NoMemory                the memory does not suffice
         `-- CannotWrite             disk full, no permission
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class PolysenseError(Exception):
@@ -79,6 +83,36 @@ class LossNotFinite(Unfinished):
 
 class CannotWrite(Unfinished):
     """The disk is full or the folder cannot be written."""
+
+
+class NoMemory(Unfinished, MemoryError):
+    """The memory does not suffice."""
+
+
+@contextmanager
+def memory_told(work: str, cure: str) -> Iterator[None]:
+    """What runs inside may ask for more memory than there is: then one sentence says so.
+
+    Args:
+        work: what was being done, as in "training on 100 records".
+        cure: what would need less.
+
+    >>> with memory_told("counting", "count less"):
+    ...     raise MemoryError
+    Traceback (most recent call last):
+        ...
+    polysense.errors.NoMemory: memory ran out while counting; count less
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch says in words what numpy says by a class
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        raise NoMemory(f"memory ran out while {work}; {cure}") from None
+
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 def need(module: str, extra: str):

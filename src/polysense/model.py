@@ -24,8 +24,19 @@ from .data.reading import Cells, ViewCells, judge_faults, read_cells
 from .data.records import Records, as_records
 from .data.rows import only_of
 from .data.schema import Schema
-from .data.tables import Table, column_of, divide, groups_of, joined_groups, open_table, row_name
-from .errors import BadTable, NotFitted
+from .data.tables import (
+    Table,
+    check_common,
+    column_of,
+    column_remarks,
+    divide,
+    groups_of,
+    joined_groups,
+    open_table,
+    row_name,
+    scored,
+)
+from .errors import BadTable, NotFitted, memory_told
 from .hub import find_model
 from .judge.evaluate import evaluate
 from .judge.facts import data_facts, made_facts, shown_data
@@ -40,7 +51,7 @@ from .learn.rivals import Rivals, subsets_of
 from .learn.tune import Verdict, to_tune, tune, weigh
 from .network import Encoders, Network
 from .registry import tasks
-from .talk import Talk
+from .talk import Talk, counted
 
 #: Below this many records a look into the disk cache costs more than it can save.
 FEW_TO_CACHE = 32
@@ -123,10 +134,12 @@ class Model(ClassifierMixin, BaseEstimator):
         """
         job = self._begin(records, y, valid)
         self._look(job)
-        self._encode(job)
-        self._train(job)
-        self._tune(job)
-        self._finish(job)
+        work = f"learning {counted(len(job.task.classes), 'class')} from {counted(len(job.train_rows), 'record')}"
+        with memory_told(work, "fewer classes or records need less, and so do a smaller train.members and train.dim"):
+            self._encode(job)
+            self._train(job)
+            self._tune(job)
+            self._finish(job)
         return self
 
     def _begin(self, records: Any, y: Sequence[Any] | None, valid: Any) -> _Job:
@@ -173,8 +186,9 @@ class Model(ClassifierMixin, BaseEstimator):
         job.leaks = joined.leaks(job.cells, job.train_rows, job.valid_rows)
         for view, count in job.leaks.items():
             job.talk.say(
-                f"column '{view}': {count} validation records hold the very content of a training record; "
-                "scores on them flatter the model (name a --group to keep such records together)"
+                f"column '{view}': {counted(count, 'validation record')} {'holds' if count == 1 else 'hold'} "
+                "the very content of a training record; scores on them flatter the model (name a --group to keep such records "
+                "together)"
             )
         if self.on_bad == "drop":
             bad = joined.bad_rows(job.cells)
@@ -314,7 +328,7 @@ class Model(ClassifierMixin, BaseEstimator):
     def score(self, records: Any, y: Sequence[Any] | None = None) -> float:
         """Accuracy on the records that have a target."""
         self._ready()
-        table = open_table(records, self.target, y, lambda note: None)
+        table = scored(open_table(records, self.target, y, lambda note: None))
         labels = self.task_.encode([table.targets[row] for row in table.rows])["label"]
         return float((self.predict_proba(table.records)[table.rows].argmax(1) == labels).mean())
 
@@ -336,7 +350,7 @@ class Model(ClassifierMixin, BaseEstimator):
         """
         self._ready()
         talk = Talk(self.verbose)
-        table = open_table(records, self.target, y, talk.say)
+        table = scored(open_table(records, self.target, y, talk.say))
         values = None if by is None else column_of(table.records, by)
         cells, found, tokens = self._read(table.records, rivals=True)
         self._check_faults(cells)
@@ -398,6 +412,7 @@ class Model(ClassifierMixin, BaseEstimator):
         return ((1 - weight) * ours + weight * theirs).astype(np.float32)
 
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
+        check_common(records, self.schema_)
         cells = read_cells(records, self.schema_)
         worth = self.cache and len(records) >= FEW_TO_CACHE
         talk = Talk(self.verbose and worth)
@@ -419,15 +434,12 @@ class Model(ClassifierMixin, BaseEstimator):
         remarks = list(records.notes)
         if self.group and self.group not in records.names and self.target in records.names:
             remarks.append(f"{records.source} lacks the group column '{self.group}': intervals are over single records")
-        if cells.missing_columns:
-            remarks.append(f"{records.source} lacks {_quoted(cells.missing_columns)}: taken as missing in every record")
-        unknown = [name for name in cells.unknown_columns if name not in (self.target, self.group, self.split)]
-        if unknown:
-            remarks.append(f"{records.source} has {_quoted(unknown)}, which the model does not know: ignored")
+        remarks += column_remarks(records, self.schema_, (self.target, self.group, self.split))
         for mine in cells.values():
             remarks += mine.remarks
             if mine.outside:
-                remarks.append(f"column '{mine.name}': {len(mine.outside)} files lie outside the table's folder")
+                lie = "file lies" if len(mine.outside) == 1 else "files lie"
+                remarks.append(f"column '{mine.name}': {len(mine.outside)} {lie} outside the table's folder")
         return remarks
 
     def _ready(self) -> None:
@@ -562,9 +574,3 @@ def _figures(epoch: Mapping[str, float]) -> str:
         loss = f"validation loss {epoch['valid_loss']:.3f}, " if "valid_loss" in epoch else "validation "
         text += f", {loss}accuracy {epoch['valid_accuracy']:.3f}"
     return text
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ("column " if len(names) == 1 else "columns ") + ", ".join(f"'{name}'" for name in names)
-
-

@@ -10,6 +10,15 @@ from typing import Any
 from . import processes
 
 
+def counted(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "record"), counted(0, "cell"), counted(2, "class")
+    ('1 record', '0 cells', '2 classes')
+    """
+    return f"{n} {noun if n == 1 else noun + ('es' if noun.endswith('s') else 's')}"
+
+
 class Talk:
     """What a long job says while it works; of several processes only the first one speaks.
 
@@ -36,7 +45,7 @@ class Talk:
         if not bad:
             return
         rows = len({(cell.get("table"), cell["row"]) for cell in bad})
-        self.say(f"{len(bad)} cells in {rows} of {records} records cannot be read:")
+        self.say(f"{counted(len(bad), 'cell')} in {rows} of {counted(records, 'record')} cannot be read:")
         for cell in bad[:most]:
             where = f"{cell['table']} table, " if "table" in cell else ""
             self.say(f"  {where}row {cell['row']}, column '{cell['column']}': {cell['reason']} ({cell['action']})")

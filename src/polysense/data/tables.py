@@ -5,7 +5,7 @@ N records of a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,12 @@ import numpy as np
 
 from ..errors import BadColumn, BadTable
 from ..registry import suggest
+from ..talk import counted
 from . import splits
 from .records import Records, as_records
 from .rows import blocks
+from .schema import Schema
+from .values import short
 
 #: Share of the training records that validation gets where no one says otherwise.
 VALID_SHARE = 0.2
@@ -54,30 +57,59 @@ def open_table(records: Any, target: str | None, y: Sequence[Any] | None, say: S
     targets = _targets_of(records, target, y)
     rows = np.array([i for i, value in enumerate(targets) if value is not None], int)
     if len(rows) < len(targets):
-        say(f"{records.source}: {len(targets) - len(rows)} of {len(targets)} records have no target and are left out")
+        without = len(targets) - len(rows)
+        have = "has no target and is" if without == 1 else "have no target and are"
+        say(f"{records.source}: {without} of {counted(len(targets), 'record')} {have} left out")
     return Table(records, targets, rows)
+
+
+def scored(table: Table) -> Table:
+    """The table, if its records can be scored.
+
+    Raises:
+        BadTable: it has records, but none with a target.
+    """
+    if len(table.records) and not len(table.rows):
+        raise BadTable(f"{table.records.source} holds no record with a target; there is nothing to score")
+    return table
 
 
 def _targets_of(records: Records, target: str | None, y: Sequence[Any] | None) -> list[Any]:
     if y is not None:
+        if getattr(y, "ndim", 1) != 1:
+            raise BadTable(f"the targets have the shape {tuple(y.shape)}; give one target per record, such as y[:, 0]")
+        y = list(y)
         if len(y) != len(records):
-            raise BadTable(f"{len(y)} targets were given for {len(records)} records")
-        return [_as_class(value) for value in y]
+            raise BadTable(f"{counted(len(y), 'target')} were given for {counted(len(records), 'record')}")
+        return [_as_class(i, value) for i, value in enumerate(y)]
     if target is None:
         raise BadColumn("no target is named; give Model(target) or fit(records, y)")
+    if not len(records):
+        return []
     column_of(records.head(0), target)
-    parts = (records.column(target, np.arange(part.start, part.stop)) for part in blocks(len(records)))
     known: dict[str, str] = {}  # one object a class, not one a record
-    return [known.setdefault(v, v) if isinstance(v, str) else v for part in parts for v in map(_as_class, part)]
+    found: list[Any] = []
+    for part in blocks(len(records)):
+        values = records.column(target, np.arange(part.start, part.stop))
+        for row, value in enumerate(values, part.start):
+            value = _as_class(row, value)
+            found.append(known.setdefault(value, value) if isinstance(value, str) else value)
+    return found
 
 
-def _as_class(value: Any) -> Any:
-    """A target as the task compares it: numpy's and Arrow's scalars as Python's own, empty as None."""
+def _as_class(row: int, value: Any) -> Any:
+    """A target as the task compares it: numpy's and Arrow's scalars as Python's own, empty as None.
+
+    Raises:
+        BadTable: it holds several values, or bytes.
+    """
     value = value.item() if isinstance(value, np.generic) else value
     value = value.strip() if isinstance(value, str) else value
-    if value is None or value == "" or (isinstance(value, float) and value != value):
+    if value is None or value == "" or value != value:
         return None
-    return value
+    if isinstance(value, (bytes, list, tuple, set, dict)) or hasattr(value, "__len__") and not isinstance(value, str):
+        raise BadTable(f"the target in row {row} is {short(value)}; a target is one word or number per record")
+    return value if isinstance(value, (str, bool, int, float)) else str(value)  # a date, a decimal number
 
 
 def column_of(records: Records, name: str) -> list[Any]:
@@ -89,6 +121,47 @@ def column_of(records: Records, name: str) -> list[Any]:
     if name not in records.names:
         raise BadColumn(f"{records.source} has no column '{name}'; {suggest(name, records.names)}")
     return records.column(name)
+
+
+def check_common(records: Records, schema: Schema) -> None:
+    """Refuse a table that has nothing of what a model reads: it is another table.
+
+    Raises:
+        BadTable: it has records, and no column of any view.
+    """
+    known = [name for view in schema.views for name in view.columns]
+    if len(records) and not set(known) & set(records.names):
+        raise BadTable(
+            f"{records.source} has none of the columns that the model reads ({quoted(known)}), but {quoted(records.names)}; "
+            "name the columns as in the training table"
+        )
+
+
+def column_remarks(records: Records, schema: Schema, aside: Collection[str | None]) -> list[str]:
+    """What of a model's columns a table lacks, and what it has beyond them, in sentences.
+
+    Args:
+        aside: target, group and split, which are no features.
+    """
+    remarks = []
+    missing = [name for view in schema.views for name in view.columns if name not in records.names]
+    if missing:
+        remarks.append(f"{records.source} lacks {quoted(missing)}: taken as missing in every record")
+    known = {column.name for column in schema.columns}
+    unknown = [name for name in records.names if name not in known and name not in aside]
+    if unknown:
+        remarks.append(f"{records.source} has {quoted(unknown)}, which the model does not know: ignored")
+    return remarks
+
+
+def quoted(names: Sequence[str], most: int = 20) -> str:
+    """Names of columns in a sentence.
+
+    >>> quoted(["a"]), quoted(["a", "b"])
+    ("column 'a'", "columns 'a', 'b'")
+    """
+    shown = ", ".join(f"'{name}'" for name in names[:most])
+    return ("column " if len(names) == 1 else "columns ") + shown + f" and {len(names) - most} more" * (len(names) > most)
 
 
 def groups_of(records: Records, group: str | None) -> list[Any] | None:
@@ -121,12 +194,12 @@ def divide(
     first = tables[0]
     rows = first.rows
     if split:
-        marks = [str(mark).strip().lower() for mark in column_of(first.records, split)]
+        marks = ["" if mark is None else str(mark).strip().lower() for mark in column_of(first.records, split)]
         odd = next((i for i, mark in enumerate(marks) if mark not in ("train", "valid", "test")), None)
         if odd is not None:
+            said = f"says {marks[odd]!r}" if marks[odd] else "is empty"
             raise BadColumn(
-                f"{first.records.source} row {odd}: column '{split}' says {marks[odd]!r}; "
-                "it must say train, valid or test"
+                f"{first.records.source} row {odd}: column '{split}' {said}; it must say train, valid or test"
             )
         train_rows, valid_rows = (np.array([i for i in rows if marks[i] == part], int) for part in ("train", "valid"))
     elif len(tables) > 1:
@@ -139,9 +212,11 @@ def divide(
                 groups=None if groups is None else [groups[i] for i in rows],
             )
         )
-    say(f"{len(train_rows)} records for training, {len(valid_rows)} for validation")
+    say(f"{counted(len(train_rows), 'record')} for training, {len(valid_rows)} for validation")
     if not len(train_rows):
         raise BadTable(f"{first.records.source} leaves no record for training")
+    if not len(valid_rows):
+        say("no record validates: there will be no scores, and nothing chooses between the network and the regressions")
     return train_rows, valid_rows
 
 

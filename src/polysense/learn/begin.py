@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..data.schema import Schema, guess
-from ..data.tables import Say, Table, column_of, open_table
+from ..data.tables import Say, Table, check_common, column_of, column_remarks, open_table
 from ..errors import BadTable
 from .plan import Plan, check_settings
 
@@ -50,7 +50,12 @@ def begin(settings: Mapping[str, Any], records: Any, y: Sequence[Any] | None, va
     aside = [name for name in map(settings.get, ("target", "group", "split")) if name and name in first.records.names]
     schema = guess(first.records, declared=dict(settings["columns"] or {}), exclude=aside)
     if not schema.views:
-        raise BadTable(f"{first.records.source} has no column to learn from\n{schema.describe()}")
+        said = "; ".join(column.line() for column in schema.columns)
+        raise BadTable(f"{first.records.source} has no column to learn from{f' ({said})' if said else ''}")
+    for table in tables[1:]:
+        check_common(table.records, schema)
+        for remark in column_remarks(table.records, schema, aside):
+            say(remark)
     modality = {view.name: view.modality for view in schema.views}
     plan.check_views(list(modality))
     plan.check_encoders(settings["encoders"] or {}, modality)
