@@ -30,6 +30,7 @@ FLOORS = {
     "model": 6,
     "demo": 7,
     "cli": 8, "__init__": 8,
+    "__main__": 9,
 }
 #: On one floor, who may stand on whom (left on right): a base on which its neighbours build.
 STEPS = {

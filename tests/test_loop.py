@@ -11,7 +11,8 @@ import torch
 from polysense.errors import BadOption, LossNotFinite
 from polysense.layers import Condition
 from polysense.learn.features import Views, answer, encode
-from polysense.learn.loop import Training, _optimiser, _schedule, clip, train
+from polysense.learn.course import Schedule, clip
+from polysense.learn.loop import Training, _optimiser, train
 from polysense.contracts import Encoder
 from polysense.network import Encoders, Network
 from polysense.registry import fusions, tasks
@@ -210,13 +211,12 @@ def test_a_rate_that_diverges_is_one_sentence():
 def factors(steps: int, **options) -> list[float]:
     """The rate of each step as a share of the highest, and after the last."""
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = _schedule(optimiser, Training(**options), steps)
+    schedule = Schedule(optimiser, Training(**options), steps)
     rates = []
     for _ in range(steps):
-        rates.append(schedule.get_last_lr()[0])
-        optimiser.step()
+        rates.append(schedule.rate)
         schedule.step()
-    return [*rates, schedule.get_last_lr()[0]]
+    return [*rates, schedule.rate]
 
 
 def test_one_cycle_by_hand():

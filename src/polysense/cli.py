@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,19 +115,26 @@ def fit(
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
     with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the model folder.")] = False,
     download: Download = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the fit of the same DIR that was interrupted or killed.")] = False,
+    time_limit: Annotated[float | None, typer.Option("--time-limit", metavar="SECONDS", help="End training in time; the model is what was learned until then.", show_default=False)] = None,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for TensorBoard files of the training.", show_default=False)] = None,
 ) -> None:
     """Learn from a table and write the model."""
     typed = {
         "target": target, "task": task, "fusion": fusion, "group": group, "split": split, "seed": seed,
-        "on_bad": on_bad, "max_bad": max_bad, "tune": tune,
+        "on_bad": on_bad, "max_bad": max_bad, "tune": tune, "time_limit": time_limit,
+        "tensorboard": str(tensorboard) if tensorboard else None,
     }
     settings = _settings(recipe, typed, columns, encoder, set_)
     table, valid = _begin(settings, table, valid, out)
-    from .judge.evaluate import as_text
-    from .model import Model
+    unfinished = out.with_name(f"{out.name}.fitting")
+    with _stoppable(unfinished):
+        from .judge.evaluate import as_text
+        from .model import Model
 
-    model = Model(**settings, download=download, verbose=True).fit(table, valid=valid)
-    model.save(out, with_towers=with_towers)
+        model = Model(**settings, download=download, verbose=True)
+        model.fit(table, valid=valid, checkpoints=unfinished, resume=resume)
+        model.save(out, with_towers=with_towers)
     if model.valid_:
         print("\nOn the validation records:\n" + as_text(model.valid_), file=sys.stderr)
     print(f"\nThe model: {out}", file=sys.stderr)
@@ -166,6 +175,7 @@ def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path 
         raise BadOption("no folder for the model is named; say --out DIR")
     if valid and settings.get("split"):
         raise BadOption("both --valid and --split say which records validate; give one of them")
+    store.recover(out)
     store.check_target(out)
     tables = as_records(table), as_records(valid) if valid else None
     begin(_model_defaults() | settings, tables[0], None, tables[1], say=lambda text: None)
@@ -334,6 +344,28 @@ def _let_go_of_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@contextmanager
+def _stoppable(unfinished: Path) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a full disk end in a sentence that says how to go on."""
+    from .errors import CannotWrite, Interrupted
+
+    def terminate(number: int, frame: Any) -> None:
+        raise Interrupted("terminated" + how(), 143)
+
+    def how() -> str:
+        return f"; --resume goes on from {unfinished}" if unfinished.exists() else ""
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted" + how(), 130) from None
+    except CannotWrite as error:
+        raise CannotWrite(f"{error}{how()}") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _usage(error: Any) -> int:
     """A mistake on the command line, which typer raises under click's names, as one line."""
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
@@ -399,7 +431,7 @@ def _recipe(path: Path) -> dict[str, Any]:
         raise BadOption(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(recipe, dict):
         raise BadOption(f"the recipe {path} must hold settings such as 'target: label', not {type(recipe).__name__}")
-    known = [name for name in _model_defaults() if name not in ("download", "verbose", "cache")]
+    known = [name for name in _model_defaults() if name not in ("download", "verbose", "cache", "time_limit", "tensorboard")]
     for key in recipe:
         if key not in known:
             raise BadOption(f"the recipe {path} has '{key}', which is no setting; {suggest(str(key), known)}")

@@ -15,7 +15,8 @@
     `-- Unfinished                  the work could not be completed; exit code 1
         |-- LossNotFinite           training diverged, or a record poisons the loss
         |-- NoMemory                the memory does not suffice
-        `-- CannotWrite             disk full, no permission
+        |-- CannotWrite             disk full, no permission
+        `-- Interrupted             Ctrl-C or SIGTERM, with a checkpoint to go on from; exit code 130, 143
 """
 
 from __future__ import annotations
@@ -113,6 +114,14 @@ def memory_told(work: str, cure: str) -> Iterator[None]:
 
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+class Interrupted(Unfinished):
+    """Stopped by a signal, with a checkpoint to go on from; its exit code is 128 and the signal's number."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def need(module: str, extra: str):

@@ -5,7 +5,7 @@ The folder's form (JSON, safetensors, hashes, written aside and renamed) is ``st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from typing import Any
 import torch
 
 from . import store
-from .contracts import Plain
+from .contracts import Encoder, Plain
+from .data.reading import Cells
 from .data.schema import Schema
+from .data.tables import Table
 from .errors import BadModel
 from .judge.card import card
 from .layers import Condition
 from .learn import blend
 from .learn.choose import encoder_again, full_name, tower_copies
 from .learn.plan import Plan
+from .learn.resume import brief, content
 from .learn.rivals import Rivals
 from .network import Encoders, Network
 from .registry import modalities, tasks
@@ -134,6 +137,56 @@ def encoders_again(
     """Encoders and empty conditions from what ``encoder_parts`` gave; ``folder`` is the model's."""
     encoders = {view: encoder_again(view, part, own, folder) for view, part in parts.items()}
     return encoders, {view: Condition().empty(*part["condition"]) for view, part in parts.items() if part["condition"]}
+
+
+def fitted_parts(encoders: Mapping[str, Encoder]) -> dict[str, Any]:
+    """What fitted encoders are before training, first weights of the trainable ones included, as a state tree."""
+    return {
+        view: {
+            "name": encoder.name, "options": encoder.options(), "state": encoder.state(),
+            "weights": None if encoder.frozen else {key: value.numpy() for key, value in encoder.state_dict().items()},
+        }
+        for view, encoder in encoders.items()
+    }
+
+
+def fitted_again(parts: Mapping[str, Any], own: Mapping[str, torch.nn.Module]) -> dict[str, Encoder]:
+    """Undo ``fitted_parts``.
+
+    Args:
+        own: {view: module}, for the views that are read by a user's own module.
+    """
+    encoders = {}
+    for view, part in parts.items():
+        with torch.random.fork_rng():
+            encoders[view] = encoder_again(view, part, own)
+        if part["weights"] is not None:
+            encoders[view].load_state_dict({key: torch.tensor(value) for key, value in part["weights"].items()})
+    return encoders
+
+
+def unfinished_facts(
+    settings: Mapping[str, Any], plan: Plan, tables: Sequence[Table], targets: Sequence[Any], cells: Mapping[str, Cells],
+    versions: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What tells one unfinished fit from another: settings, contents of the tables and their files, versions.
+
+    Args:
+        settings: of the model, without those that change nothing of the outcome.
+        targets: of all tables behind each other.
+    """
+    options = {f"{part}.{name}": value for part, named in plan.options.items() for name, value in named.items()}
+    options.pop("train.checkpoint", None)
+    encoders = settings["encoders"] or {}
+    return {
+        "settings": {name: value for name, value in settings.items() if name != "options"} | options | {
+            "encoders": {v: given if isinstance(given, str) else type(given).__name__ for v, given in encoders.items()},
+        },
+        "versions": dict(versions),
+        "tables": [table.records.source for table in tables],
+        "records": [f"{len(table.records)} records {content(table.records)}" for table in tables] + [brief(targets)],
+        "files": {view: brief(mine.digests()) for view, mine in cells.items() if mine.media},
+    }
 
 
 def plains_again(states: Mapping[str, Any], schema: Schema) -> dict[str, Plain]:

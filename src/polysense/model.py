@@ -36,17 +36,19 @@ from .data.tables import (
     row_name,
     scored,
 )
-from .errors import BadTable, NotFitted, memory_told
+from .errors import BadOption, BadTable, NotFitted, memory_told
 from .hub import find_model
 from .judge.evaluate import evaluate
-from .judge.facts import data_facts, made_facts, shown_data
+from .judge.facts import data_facts, made_facts, shown_data, versions
 from .learn import blend
 from .learn.begin import begin
+from .learn.board import Board
 from .learn.choose import choose_encoders, full_name
 from .learn.features import Encoded, Prepared, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
 from .learn.loop import train
 from .learn.plan import Plan
+from .learn.resume import Checkpoints
 from .learn.rivals import Rivals, subsets_of
 from .learn.tune import Verdict, to_tune, tune, weigh
 from .network import Encoders, Network
@@ -56,7 +58,7 @@ from .talk import Talk, counted
 #: Below this many records a look into the disk cache costs more than it can save.
 FEW_TO_CACHE = 32
 #: Settings of one run, which a saved model does not remember.
-_NOT_KEPT = ("download", "cache", "verbose")
+_NOT_KEPT = ("download", "cache", "verbose", "time_limit", "tensorboard")
 
 
 class Model(ClassifierMixin, BaseEstimator):
@@ -81,6 +83,10 @@ class Model(ClassifierMixin, BaseEstimator):
         download: a hub id may be downloaded; otherwise nothing touches the network.
         cache: keep outputs of frozen encoders on disk.
         verbose: talk and progress bars on stderr.
+        time_limit: seconds after which fit ends training, between two batches, with what was learned until
+            then; the schedule of the rate is shortened in time. What comes before and after training is
+            done all the same.
+        tensorboard: folder for TensorBoard files: loss, rate and validation figures of each epoch.
 
     Attributes:
         classes_: (C,) after fit.
@@ -101,6 +107,7 @@ class Model(ClassifierMixin, BaseEstimator):
         fusion: str = "concat", encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
         group: str | None = None, seed: int = 0, split: str | None = None, on_bad: str = "mask", max_bad: float = 0.2,
         tune: str | Sequence[str] | None = None, download: bool = False, cache: bool = True, verbose: bool = False,
+        time_limit: float | None = None, tensorboard: str | Path | None = None,
     ) -> None:
         self.target = target
         self.task = task
@@ -117,10 +124,15 @@ class Model(ClassifierMixin, BaseEstimator):
         self.download = download
         self.cache = cache
         self.verbose = verbose
+        self.time_limit = time_limit
+        self.tensorboard = tensorboard
 
     # --- learning --------------------------------------------------------------------------------
 
-    def fit(self, records: Any, y: Sequence[Any] | None = None, valid: Any = None) -> Model:
+    def fit(
+        self, records: Any, y: Sequence[Any] | None = None, valid: Any = None, *,
+        checkpoints: str | Path | None = None, resume: bool = False,
+    ) -> Model:
         """Learn from records.
 
         Args:
@@ -128,14 +140,20 @@ class Model(ClassifierMixin, BaseEstimator):
             y: targets, if they are no column of the records.
             valid: validation records, likewise; (records, y) if ``y`` is given. Otherwise a fifth of
                 the training records, whole groups together.
+            checkpoints: folder where an unfinished fit is kept, until ``save`` has written its model.
+            resume: go on with the unfinished fit that lies there; the same bits come out (on the CPU, and
+                without a time limit).
 
         Raises:
             BadTable, BadColumn, BadOption: what is wrong, where, and the cure.
+            Interrupted: by Ctrl-C or SIGTERM in training, with ``checkpoints``, after one was written.
         """
         job = self._begin(records, y, valid)
         self._look(job)
+        job.kept = self._kept(job, checkpoints, resume)
         work = f"learning {counted(len(job.task.classes), 'class')} from {counted(len(job.train_rows), 'record')}"
-        with memory_told(work, "fewer classes or records need less, and so do a smaller train.members and train.dim"):
+        cure = "fewer classes or records need less, and so do a smaller train.members and train.dim"
+        with memory_told(work, cure), job.kept:
             self._encode(job)
             self._train(job)
             self._tune(job)
@@ -144,8 +162,8 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _begin(self, records: Any, y: Sequence[Any] | None, valid: Any) -> _Job:
         """Check the settings, open the tables, divide their records."""
-        talk, started = Talk(self.verbose), time.process_time()
-        job = _Job(*begin(self.get_params(deep=False), records, y, valid, talk.say), talk=talk, started=started)
+        talk, started, began = Talk(self.verbose), time.process_time(), time.monotonic()
+        job = _Job(*begin(self.get_params(deep=False), records, y, valid, talk.say), talk=talk, started=started, began=began)
         job.talk.say(job.schema.describe())
         views = job.schema.view_names
         with torch.random.fork_rng():  # made to be asked what it wants; the network makes its own
@@ -167,17 +185,30 @@ class Model(ClassifierMixin, BaseEstimator):
         job.task.fit([job.targets[i] for i in job.train_rows])
         _check_classes(job.task, len(job.train_rows), self.target)
 
+    def _kept(self, job: _Job, folder: str | Path | None, resume: bool) -> Checkpoints:
+        """Where this fit is kept while it is unfinished; another table or other settings are told from these facts."""
+        if folder is None:
+            if resume:
+                raise BadOption("resume=True needs the folder of the unfinished fit; give checkpoints=FOLDER")
+            return Checkpoints()
+        facts = keep.unfinished_facts(self._settings(), job.plan, job.tables, job.targets, job.cells, versions())
+        return Checkpoints(Path(folder), facts, resume=resume, seconds=job.plan.training.checkpoint, say=job.talk.say)
+
     def _encode(self, job: _Job) -> None:
         """Choose and fit the encoders, run every frozen one once, train the rivals."""
-        job.encoders = choose_encoders(
+        job.encoders = job.kept.stage("encoders", lambda: choose_encoders(
             dict(self.encoders or {}), job.plan.options, job.cells, job.train_rows, seed=self.seed,
             download=self.download, say=job.talk.say, check=lambda: self._check_faults(job.cells),
-        )
+        ), keep.fitted_parts, lambda parts: keep.fitted_again(parts, dict(self.encoders or {})))
         job.tuned = to_tune(self.tune, job.encoders)
         for encoder in job.encoders.values():
             if encoder.tower:
                 encoder.positions = job.positions
-        job.plains = fit_plain(job.encoders, job.cells, job.train_rows, self.seed)
+        job.plains = job.kept.stage(
+            "plain", lambda: fit_plain(job.encoders, job.cells, job.train_rows, self.seed),
+            lambda plains: {view: part.state() for view, part in plains.items()},
+            lambda states: keep.plains_again(states, job.schema),
+        )
         cache = Cache() if self.cache else Cache.off()
         cache.shared = True
         job.found = gather(job.encoders, job.plains, job.cells, cache, positions=job.positions, bar=job.talk.bar)
@@ -194,7 +225,7 @@ class Model(ClassifierMixin, BaseEstimator):
             bad = joined.bad_rows(job.cells)
             job.train_rows, job.valid_rows = np.setdiff1d(job.train_rows, bad), np.setdiff1d(job.valid_rows, bad)
         job.labels = job.task.encode(job.targets)
-        job.rivals = self._rivals(job)
+        job.rivals = job.kept.stage("rivals", lambda: self._rivals(job), Rivals.state, Rivals.load)
 
     def _rivals(self, job: _Job) -> Rivals:
         def part(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -219,15 +250,24 @@ class Model(ClassifierMixin, BaseEstimator):
                 Encoders(job.encoders, conditions), job.plan.fusion, job.task, **job.plan.training.network()
             )
         job.views = job.found.views(conditions)
-        with job.talk.bar("training", job.plan.training.epochs) as advance:
+        limit = self.time_limit
+        with job.talk.bar("training", job.plan.training.epochs) as advance, Board(self.tensorboard) as board:
+
+            def log(epoch: dict[str, float]) -> None:
+                advance(1, _figures(epoch))
+                board.write(epoch)
+
             history = train(
                 job.network, job.views, job.labels, job.train_rows, job.valid_rows, options=job.plan.training,
                 seed=self.seed, names=lambda row: row_name(job.tables, row),
                 measure=lambda answers, rows: job.task.watch(answers, {k: v[rows] for k, v in job.labels.items()}),
-                log=lambda epoch: advance(1, _figures(epoch)),
+                log=log, kept=job.kept,
+                left=None if limit is None else lambda: limit - (time.monotonic() - job.began),
             )
         for name in history.skipped:
             job.talk.say(f"a batch with a loss that is not finite was skipped; its records: {name}")
+        for remark in history.remarks:
+            job.talk.say(remark)
         job.history = history.epochs
 
     def _tune(self, job: _Job) -> None:
@@ -275,6 +315,7 @@ class Model(ClassifierMixin, BaseEstimator):
             self.valid_ = self._evaluation(
                 job.found, tokens, valid, job.targets, joined_groups(job.tables, self.group), subsets=False, samples=1000
             )
+        self.checkpoints_ = job.kept
 
     def _share(self, job: _Job, tokens: Encoded) -> blend.Share:
         """The regressions' share of the answer: as given, or as validation chooses it.
@@ -460,11 +501,14 @@ class Model(ClassifierMixin, BaseEstimator):
             CannotWrite: disk full or no permission; what stood there is untouched.
         """
         self._ready()
-        settings = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_KEPT}
-        for name in ("columns", "options"):
-            settings[name] = dict(settings[name] or {})
-        learned = self._learned()
+        settings, learned = self._settings(), self._learned()
         processes.from_first(lambda: keep.save(Path(folder), settings, learned, with_towers=with_towers))
+        if hasattr(self, "checkpoints_"):
+            self.checkpoints_.remove()
+
+    def _settings(self) -> dict[str, Any]:
+        settings = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_KEPT}
+        return settings | {name: dict(settings[name] or {}) for name in ("columns", "options")}
 
     def _learned(self) -> keep.Learned:
         facts = {"history": self.history_, "data": self.data_report_, "made": self.made_, "valid": self.valid_}
@@ -528,12 +572,14 @@ class _Job:
     schema: Schema
     talk: Talk
     started: float  # CPU seconds
+    began: float  # on the clock
     positions: bool = False  # the fusion wants all positions of a tower
     train_rows: np.ndarray = None
     valid_rows: np.ndarray = None
     cells: Mapping[str, Cells] = None
     task: Any = None
     targets: list[Any] = None
+    kept: Checkpoints = None
     encoders: dict[str, Encoder] = None
     plains: dict[str, Plain] = None
     found: Gathered = None

@@ -39,7 +39,7 @@ def pack(tree: Any, path: str, arrays: dict[str, np.ndarray], files: dict[str, b
     if isinstance(tree, (list, tuple)):
         return [pack(value, f"{path}.{i}", arrays, files) for i, value in enumerate(tree)]
     if isinstance(tree, np.ndarray):
-        arrays[path] = np.ascontiguousarray(tree)
+        arrays[path] = np.asarray(tree, order="C")  # ascontiguousarray would make a vector of a single number
         return {"$array": path}
     if isinstance(tree, bytes):
         name = "".join(letter if letter.isalnum() or letter in "._-" else f"%{ord(letter):02X}" for letter in path)
@@ -88,25 +88,31 @@ def check_model(folder: Path) -> None:
     """
     if folder.suffix in (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin", ".ckpt"):
         raise BadModel(f"{folder} is a file that could run code when read; polysense models are folders with {MAIN}")
+    if not folder.exists():
+        recover(folder)
     if not is_model(folder):
         raise BadModel(f"{folder} is no polysense model: there is no {MAIN} in it")
 
 
 def save(
     folder: Path, facts: dict[str, Any], parts: Mapping[str, Any], copies: Mapping[str, Path] | None = None,
-    notes: Mapping[str, bytes] | None = None,
+    notes: Mapping[str, bytes] | None = None, *, what: str = "the model",
 ) -> None:
     """Write a model folder; an older model there is replaced only when the new one is whole.
+
+    Killed at any moment, it leaves the older model or the new one.
 
     Args:
         facts: readable facts, the top of model.json.
         parts: {name: state tree}; arrays of ``name`` go to ``name.safetensors``.
         copies: {name in the folder, slashes allowed: file to copy there}.
         notes: {name: content} of files for people, which may be changed or removed: no hash is kept of them.
+        what: what is written, for the message.
 
     Raises:
         CannotWrite: disk full or no permission; what stood there before is untouched.
     """
+    recover(folder)
     check_target(folder)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:
@@ -116,9 +122,11 @@ def save(
         for name, data in (notes or {}).items():
             _write(aside / name, data)
         _write_parts(aside, facts, parts, _copy(aside, copies or {}))
+        _sync(aside)
         _swap(aside, folder)
+        _sync(folder.parent)
     except OSError as error:
-        raise CannotWrite(f"the model could not be written to {folder}: {error.strerror or error}") from error
+        raise CannotWrite(f"{what} could not be written to {folder}: {error.strerror or error}") from error
     finally:  # interrupted too: nothing half-written stays behind
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -129,6 +137,7 @@ def _copy(folder: Path, copies: Mapping[str, Path]) -> dict[str, str]:
     for name, source in copies.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / name)
+        _sync(folder / name)
         hashes[name] = _hash(folder / name)
     return hashes
 
@@ -167,18 +176,68 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _sync(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _swap(aside: Path, folder: Path) -> None:
+    """Put the new folder in the place of an old one, if there is one, in one step where the system has it."""
+    if not folder.exists():
+        aside.rename(folder)
+        return
+    if _exchange(aside, folder):
+        return  # the old one goes with everything that lies aside
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
+    folder.rename(old)  # killed here, ``recover`` finds it
     try:
         aside.rename(folder)
     except OSError:
-        if old.exists():
-            old.rename(folder)
+        old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Two names change places in one step (Linux, renameat2); False where that cannot be done."""
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+def recover(folder: Path) -> None:
+    """Tidy up after a process that was killed while it saved: an old model left aside goes back, the rest goes."""
+    mine = f".{folder.name}."
+    for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        process, _, kind = path.name.removeprefix(mine).partition(".")
+        if not path.name.startswith(mine) or kind not in ("new", "old") or not process.isdigit() or _lives(int(process)):
+            continue
+        try:
+            if kind == "old" and not folder.exists() and is_model(path):
+                path.rename(folder)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # a folder one may only read
+            return
+
+
+def _lives(process: int) -> bool:
+    if process == os.getpid():
+        return False  # nothing of ours is under way when this is asked
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -88,10 +88,15 @@ def shown_data(data: Mapping[str, Any], bad_cells: Sequence[Mapping[str, Any]]) 
 def made_facts(*, seed: int, source: str, training: Any, started: float) -> dict[str, Any]:
     """Versions, seed, source, settings of training, date and CPU seconds since ``started``."""
     return {
-        "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "versions": versions(),
         "seed": seed, "source": source, "cpu_seconds": round(time.process_time() - started, 1),
         "train": {**vars(training)}, "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of the packages that the numbers come from; None for one that is not installed."""
+    return {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
 
 
 def _version(name: str) -> str | None:

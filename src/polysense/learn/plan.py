@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import BadOption
+from ..errors import BadOption, need
 from ..registry import encoders, fusions, options_of, suggest, tasks
 from .training import Training, Tuning
 
@@ -21,6 +22,7 @@ TYPES = {
     **dict.fromkeys(("target", "group", "split"), (str, "the name of a column")),
     **dict.fromkeys(("task", "fusion", "on_bad"), (str, "a name")),
     "tune": ((str, list, tuple), "'all' or a list of views"),
+    "tensorboard": ((str, os.PathLike), "a folder"),
     **dict.fromkeys(("columns", "encoders", "options"), (Mapping, "pairs of a name and a value")),
     "seed": ((int, np.integer), "a whole number"), "max_bad": ((int, float), "a share from 0 to 1"),
 }
@@ -51,6 +53,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise BadOption(f"on_bad='{settings['on_bad']}' must be 'error', 'mask' or 'drop'")
     if not 0 <= settings["max_bad"] <= 1:
         raise BadOption(f"max_bad={settings['max_bad']} must be a share from 0 to 1")
+    limit = settings["time_limit"]
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0):
+        raise BadOption(f"time_limit={limit!r} must be a number of seconds above 0")
+    if settings["tensorboard"] is not None:
+        need("tensorboard", "tensorboard")
     if settings["task"] not in tasks:
         tasks[settings["task"]]
 

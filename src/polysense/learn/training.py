@@ -33,6 +33,12 @@ class Training:
             network giving the rest; None chooses it on the validation records.
         patience: epochs without a better validation loss before training stops, the best weights
             then being restored; 0 trains to the end.
+        average: of how many of the best epochs, by validation loss, the weights are averaged at the end:
+            from the best on, each joins only where the mean is not worse on validation (greedy soup,
+            Wortsman et al. 2022, arXiv:2203.05482); 0 takes the last weights, or with patience the best.
+        l1: weight of the sum of the matrices' absolute values in the loss (Tibshirani 1996).
+        checkpoint: seconds of training between two checkpoints, where checkpoints are kept; 0 writes one
+            after every batch.
 
     Raises:
         BadOption: a value is out of its range.
@@ -42,7 +48,8 @@ class Training:
         self, *, epochs: int = 20, batch: int = 64, rate: float = 3e-3, optimiser: str = "adamw",
         schedule: str = "one-cycle", warmup: float = 0.2, decay: float = 0.3, clip: float = 1.0, members: int = 4,
         dim: int = 96, drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.3, auxiliary: float = 0.3,
-        distil: float = 0.0, regressions: float | None = None, patience: int = 0,
+        distil: float = 0.0, regressions: float | None = None, patience: int = 0, average: int = 0, l1: float = 0.0,
+        checkpoint: float = 30.0,
     ) -> None:
         values = dict(locals())
         del values["self"]
@@ -50,13 +57,14 @@ class Training:
             ("epochs", 1, math.inf), ("batch", 1, math.inf), ("members", 1, 1000), ("dim", 1, 65536),
             ("warmup", 0, 1), ("decay", 0, math.inf), ("clip", 0, math.inf), ("patience", 0, math.inf),
             ("drop", 0, 0.99), ("dropout", 0, 0.99), ("input_dropout", 0, 0.99), ("auxiliary", 0, math.inf),
-            ("distil", 0, math.inf), ("rate", 1e-12, 1e3),
+            ("distil", 0, math.inf), ("rate", 1e-12, 1e3), ("average", 0, 100), ("l1", 0, math.inf),
+            ("checkpoint", 0, math.inf),
         ):
             value = values[name]
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 upto = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
                 raise BadOption(f"train.{name}={value!r} must be a number {upto}")
-            if name in ("epochs", "batch", "members", "dim", "patience") and value != int(value):
+            if name in ("epochs", "batch", "members", "dim", "patience", "average") and value != int(value):
                 raise BadOption(f"train.{name}={value!r} must be a whole number")
         number = isinstance(regressions, (int, float)) and not isinstance(regressions, bool)
         if regressions is not None and not (number and 0 <= regressions <= 1):
