@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -193,8 +194,9 @@ def fail_at(monkeypatch, step: str, times: int) -> None:
 
 @pytest.mark.parametrize(("step", "times"), [("fsync", 0), ("fsync", 1), ("rename", 0), ("rename", 1)])
 def test_a_full_disk_leaves_the_model_that_was_there(folder, monkeypatch, step, times):
-    """At the first or second file, or while the folders change places."""
+    """At the first or second file, or while the folders change places, one after the other."""
     with monkeypatch.context() as patch:
+        patch.setattr(store, "_exchange", lambda one, other: False)
         fail_at(patch, step, times)
         with pytest.raises(CannotWrite, match="could not be written to .*: No space left on device") as caught:
             store.save(folder, {"kind": "second"}, {"part": TREE})
@@ -209,6 +211,52 @@ def test_a_full_disk_where_nothing_was_leaves_nothing(tmp_path, monkeypatch):
         with pytest.raises(CannotWrite):
             store.save(tmp_path / "m", {}, {"part": TREE})
     assert not list(tmp_path.iterdir())
+
+
+def killed_at(step: int, work) -> bool:
+    """Do the work in a process of its own that dies, as by SIGKILL, before it touches the disk for the n-th time."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    touched = [0]
+
+    def watch(event: str, arguments: tuple) -> None:
+        if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "os.scandir", "shutil.rmtree"):
+            touched[0] += 1
+            if touched[0] > step:
+                os._exit(9)
+
+    sys.addaudithook(watch)
+    try:
+        work()
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_killed_at_any_step_of_saving_the_old_model_or_the_new_one_is_there(tmp_path, monkeypatch, at_once):
+    """With both folders changing places in one step, and where the system can only rename one after the other."""
+    if not at_once:
+        monkeypatch.setattr(store, "_exchange", lambda one, other: False)
+    seen = []
+    for step in range(200):
+        folder = tmp_path / str(step) / "m"
+        store.save(folder, {"kind": "old"}, {"part": TREE})
+        killed = killed_at(step, lambda folder=folder: store.save(folder, {"kind": "new"}, {"part": TREE}))
+        seen.append(store.load(folder)[0]["kind"])
+        store.save(folder, {"kind": "third"}, {"part": TREE})
+        assert [path.name for path in folder.parent.iterdir()] == ["m"], "what was left aside is cleared away"
+        if not killed:
+            break
+    assert not killed and seen[0] == "old" and seen[-1] == "new" and seen == sorted(seen, reverse=True)
+    assert len(seen) > 10
+
+
+def test_what_a_living_process_has_aside_is_left_alone(folder):
+    aside = folder.with_name(f".m.{os.getppid()}.new")
+    aside.mkdir()
+    store.save(folder, {"kind": "second"}, {"part": TREE})
+    assert aside.exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
