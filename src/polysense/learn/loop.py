@@ -5,10 +5,8 @@ M members, B records of a batch, V views.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
