@@ -310,6 +310,16 @@ class Network(nn.Module):
         prior = torch.as_tensor(self.task.prior(), dtype=mean.dtype, device=mean.device)
         return torch.where(anything_B.reshape(-1, *[1] * (mean.dim() - 1)), mean, prior)
 
+    def matrices(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The trainable parameters that are matrices, and the rest: norms, shifts, learned vectors of views."""
+        matrices, rest = [], []
+        for name, parameter in self.members.named_parameters():
+            (matrices if self.members.ranks[name] > 1 and "empty" not in name else rest).append(parameter)
+        for parameter in self.encoders.parameters():
+            if parameter.requires_grad:
+                (matrices if parameter.dim() > 1 else rest).append(parameter)
+        return matrices, rest
+
     def _split(self, tokens: Mapping[str, Tokens]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         return {view: tokens[view].x for view in self.views}, {view: tokens[view].mask for view in self.views}
 

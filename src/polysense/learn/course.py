@@ -157,7 +157,7 @@ class Course:
         self._best: list[Snapshot] = []
         inner = getattr(optimiser, "optimizer", optimiser)
         self._parameters = [p for group in inner.param_groups for p in group["params"]]
-        self._matrices = list(inner.param_groups[0]["params"])
+        self._matrices = network.matrices()[0]
         self._statistics = [  # what a forward pass changes: BatchNorm's running means
             buffer for encoder in network.encoders.encoders.values()
             if not encoder.frozen for buffer in encoder.buffers()

@@ -13,7 +13,7 @@ import torch
 
 from ..contracts import to_tensors
 from ..errors import LossNotFinite
-from ..network import Members, Network
+from ..network import Network
 from .course import Course, History, Pace, Schedule
 from .features import Views, answer, encode
 from .resume import Checkpoints, Interrupt
@@ -100,13 +100,7 @@ def train(
 
 def _optimiser(network: Network, options: Training) -> torch.optim.Optimizer:
     """Weight decay on matrices only: not on norms, shifts, or learned vectors of views."""
-    members: Members = network.members
-    matrices, rest = [], []
-    for name, parameter in members.named_parameters():
-        (matrices if members.ranks[name] > 1 and "empty" not in name else rest).append(parameter)
-    for parameter in network.encoders.parameters():
-        if parameter.requires_grad:
-            (matrices if parameter.dim() > 1 else rest).append(parameter)
+    matrices, rest = network.matrices()
     groups = [{"params": matrices, "weight_decay": options.decay}, {"params": rest, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if options.optimiser == "sgd":
