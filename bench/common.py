@@ -47,7 +47,8 @@ def tables(folder: Path) -> Tables:
 
         say(prepare(folder, progress=say).note)
     about = folder / "media" / "SOURCES.txt"
-    source = "made-up records" if about.is_file() and "Made up" in about.read_text() else "stamps"
+    said = about.read_text(encoding="utf-8") if about.is_file() else ""
+    source = "made-up records" if "Made up" in said else "emoji" if "emoji" in said.split("\n")[0] else "stamps"
     return Tables(folder / "train.csv", folder / "valid.csv", folder / "test.csv", source)
 
 
