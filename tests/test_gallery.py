@@ -31,6 +31,8 @@ def test_sounds_are_cut_and_small():
     rows = [row for row in demo.made_up(20) if row["sound"]]
     records = as_records(rows)
     cells = read_cells(records, guess(records, exclude=["label"]))
-    data = with_cells([{"row": 0}], {"sound": cells["sound"]})[0]["cells"][0]["audio_wav_bytes"]
-    samples, rate = soundfile.read(io.BytesIO(data))
-    assert rate == HZ and 0 < len(samples) <= SECONDS * HZ
+    data = with_cells([{"row": 0}], {"sound": cells["sound"]})[0]["cells"][0]["audio"]
+    samples, rate = soundfile.read(io.BytesIO(data["bytes"]))
+    assert rate == HZ and 0 < len(samples) <= (SECONDS + 0.3) * HZ and data["seconds"] <= SECONDS
+    assert data["type"] == "audio/mpeg" and data["whole_seconds"] >= data["seconds"]
+    assert Image.open(io.BytesIO(data["spectrogram_png_bytes"])).format == "PNG"

@@ -211,9 +211,13 @@ def evaluate(
     by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Scores for each value of a column too.", show_default=False)] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="File for the report.", show_default=False)] = None,
+    lang: Annotated[str, typer.Option(help="Language of the report: en or zh.")] = "en",
     download: Download = False,
 ) -> None:
     """Score a model on a table that holds the target: intervals, baselines, subsets."""
+    from .judge.words import Words
+
+    Words(lang)  # a wrong language is told before anything is computed
     from .judge.evaluate import as_text
 
     model, records = _opened(folder, table, download)
@@ -222,7 +226,7 @@ def evaluate(
     if json_:
         _write(json_, json.dumps(evaluation, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
     if html:
-        _write(html, model.report(evaluation, records))
+        _write(html, model.report(evaluation, records, lang=lang))
     print(as_text(evaluation))
 
 

@@ -39,7 +39,7 @@ from .data.tables import (
 from .errors import BadOption, BadTable, NotFitted, memory_told
 from .hub import find_model
 from .judge.evaluate import evaluate
-from .judge.facts import data_facts, made_facts, shown_data, versions
+from .judge.facts import data_facts, fingerprint, made_facts, shown_made, versions
 from .learn import blend
 from .learn.begin import begin
 from .learn.board import Board
@@ -405,27 +405,34 @@ class Model(ClassifierMixin, BaseEstimator):
         talk.bad_cells(joined.faults(cells), len(table.records))
         return result | {"bad_cells": joined.faults(cells)}
 
-    def report(self, evaluation: Mapping[str, Any], records: Any, title: str = "") -> str:
+    def report(self, evaluation: Mapping[str, Any], records: Any, title: str = "", lang: str = "en") -> str:
         """An evaluation as one HTML page without outside resources.
 
         Args:
             evaluation: what ``evaluate`` returned.
             records: the same records, for the gallery of mistakes.
             title: heading.
+            lang: en or zh.
+
+        Raises:
+            BadOption: the report does not speak this language.
         """
         from .judge.gallery import with_cells
         from .judge.report import html
+        from .judge.words import Words
 
-        records = as_records(records)
+        say, records = Words(lang), as_records(records)
+        encoders = dict(self.network_.encoders.encoders.items())
         recipe = {
-            "target": self.target, "task": self.task, "fusion": self.fusion,
-            "encoders": {view: full_name(encoder) for view, encoder in self.network_.encoders.encoders.items()},
-            "regressions' share of the answer": self.regressions_.weight,
+            **{name: getattr(self, name) for name in ("target", "task", "columns", "fusion")},
+            "encoders": {view: full_name(encoder) for view, encoder in encoders.items()},
+            **{name: getattr(self, name) for name in ("options", "group", "seed", "split", "on_bad", "max_bad")},
         }
         return html(
-            evaluation, title=title or f"{self.target or 'target'} of {records.source}", history=self.history_,
-            mistakes=with_cells(evaluation["mistakes"], read_cells(records, self.schema_)),
-            data_report=shown_data(self.data_report_, evaluation["bad_cells"]), made={**recipe, **self.made_},
+            evaluation, title=title or say("title", target=self.target or say("target"), source=records.source), lang=lang,
+            history=self.history_, mistakes=with_cells(evaluation["mistakes"], read_cells(records, self.schema_)),
+            data=self.data_report_,
+            made=shown_made(self.made_, recipe, encoders, self.regressions_.weight, fingerprint(self.network_)),
         )
 
     def _evaluation(

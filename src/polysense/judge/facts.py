@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata as metadata
 import platform
 import time
@@ -57,32 +58,41 @@ def _languages(cells: Cells, rows: np.ndarray) -> set[str]:
     return modalities[cells.view.modality].languages(sample(cells, rows, seed=0)) - {"und", ""}
 
 
-def shown_data(data: Mapping[str, Any], bad_cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The data facts as the report shows them: columns, unreadable cells, notes in sentences.
+def shown_made(
+    made: Mapping[str, Any], recipe: Mapping[str, Any], encoders: Mapping[str, Any], share: float, weights: str
+) -> dict[str, Any]:
+    """How the model was made, as the report shows it.
 
     Args:
-        data: what ``data_facts`` gave.
-        bad_cells: of the table that was evaluated.
+        made: what ``made_facts`` gave.
+        recipe: the model's settings; what is None or empty is left out, as fit does not need it.
+        encoders: {view: encoder}.
+        share: of the answer that the regressions give.
+        weights: fingerprint of the network's weights.
     """
-    notes = [*data["notes"], f"{data['train']} records for training, {data['valid']} for validation"]
-    if data["without_target"]:
-        notes.append(f"{data['without_target']} records without a target were left out")
-    notes += [
-        f"column '{view}': {count} validation records hold the very content of a training record"
-        for view, count in data["identical_in_train_and_valid"].items()
-    ]
-    notes += [
-        f"column '{column}': {', '.join(f'{word!r} {count} times' for word, count in words.items())} taken as missing"
-        for column, words in data["missing_words"].items()
-    ]
-    notes.append(f"{len(data['bad_cells'])} cells of the training table could not be read")
+    parts = []
+    for view, encoder in encoders.items():
+        state = encoder.state()
+        trained = any(parameter.requires_grad for parameter in encoder.parameters())
+        if encoder.tower:
+            regime = "tuned" if getattr(encoder, "tuned", False) else "frozen"
+        else:
+            regime = "scratch" if trained else "fixed"
+        parts.append({"view": view, "encoder": encoder.name, "regime": regime, "tower": state.get("tower")})
     return {
-        "columns": [
-            {"column": name, "kind": kind, "reason": reason, "missing": data["empty"].get(name, 0)}
-            for name, kind, reason in data["columns"]
-        ],
-        "bad_cells": [*data["bad_cells"], *bad_cells], "notes": notes,
+        "parts": parts, "mixture": share,
+        "recipe": {name: value for name, value in recipe.items() if value is not None and value != {}},
+        **made, "fingerprint": weights,
     }
+
+
+def fingerprint(network: Any) -> str:
+    """sha256 of a network's weights in the order of their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def made_facts(*, seed: int, source: str, training: Any, started: float) -> dict[str, Any]:
