@@ -263,7 +263,7 @@ def test_an_axis_holds_its_scores():
     assert axis.ticks[0] == 0.6 and axis.ticks[-1] == 0.9
     assert axis.at(0.6) == 2 and axis.at(0.9) == pytest.approx(98) and axis.at(0.1) == 2
     for low, high in ((0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (0.3, 0.3), (0.999, 1.0)):
-        one = Axis(low, high, least=0.0, most=1.0)
+        one = Axis(low, high, within=(0.0, 1.0))
         assert 0 <= one.low < one.high <= 1 and len(one.ticks) >= 2
     apart = Axis.differences([{"value": -0.04, "low": -0.13, "high": 0.02}])
     assert apart.low <= -0.13 and apart.high >= 0.02 and "−" in apart.labels("points") and "+" in apart.labels("points")

@@ -25,15 +25,16 @@ class Axis:
 
     Args:
         low, high: what must fit.
-        least, most: bounds that the axis never passes.
+        within: bounds that the axis never passes.
         signed: ticks carry their sign, zero has a line of its own.
         line: a value marked by a line of its own.
     """
 
     def __init__(
-        self, low: float, high: float, *, least: float = -math.inf, most: float = math.inf, signed: bool = False,
+        self, low: float, high: float, *, within: tuple[float, float] | None = None, signed: bool = False,
         line: float | None = None,
     ) -> None:
+        least, most = within or (-math.inf, math.inf)
         self.ticks = [tick for tick in ticks(low, high, 7 if signed else 5) if least - 1e-9 <= tick <= most + 1e-9]
         if len(self.ticks) < 2:
             self.ticks = [max(least, low - 0.1), min(most, high + 0.1)]
@@ -44,7 +45,7 @@ class Axis:
     def shares(cls, scores: Iterable[Score], line: float | None = None) -> Axis:
         """Of scores from 0 to 1."""
         known = [value for score in scores for value in score.values() if value is not None]
-        return cls(min(known, default=0.0), max(known, default=1.0), least=0.0, most=1.0, line=line)
+        return cls(min(known, default=0.0), max(known, default=1.0), within=(0.0, 1.0), line=line)
 
     @classmethod
     def differences(cls, scores: Iterable[Score]) -> Axis:

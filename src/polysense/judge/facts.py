@@ -75,7 +75,7 @@ def shown_made(
         state = encoder.state()
         trained = any(parameter.requires_grad for parameter in encoder.parameters())
         if encoder.tower:
-            regime = "tuned" if getattr(encoder, "tuned", False) else "frozen"
+            regime = "tuned" if "tuned" in state else "frozen"
         else:
             regime = "scratch" if trained else "fixed"
         parts.append({"view": view, "encoder": encoder.name, "regime": regime, "tower": state.get("tower")})
