@@ -64,7 +64,8 @@ WORDS: dict[str, dict[str, str]] = {
                         "<em>filled specialist</em> is trained on all records, with zeros and presence bits for what is "
                         "absent. Differences are model minus rival, in points of accuracy.",
         "specialist": "specialist", "behind": "behind its specialist after Holm’s correction",
-        "records": "records", "records_unit": "records", "matrix": "Every subset of views", "model": "model", "minus_specialist": "minus specialist", "minus_filled": "minus filled",
+        "records": "records", "records_unit": "records",
+        "matrix": "Every subset of views", "model": "model", "minus_specialist": "minus specialist", "minus_filled": "minus filled",
         "mean_of": "mean of {n} counted", "everything": "everything", "all_but": "all but {view}",
         "few_fine": "Pale rows have under {train} training or {test} judged records and are not counted. All intervals "
                     "95&nbsp;%. Rows of different records are not comparable to the point.",
@@ -170,7 +171,8 @@ WORDS["zh"] = {
     "matrix_words": "<em>专家回归</em>（只用这些视图训练的逻辑回归）为每一行单独训练；<em>补零专家</em>用全部记录训练，缺失部分以零和"
                     "在场标记代替。差值是模型减去对手，单位为准确率的百分点。",
     "specialist": "专家回归", "behind": "经 Holm 校正后落后于专家回归",
-    "records": "记录数", "records_unit": "条", "matrix": "视图的每个子集", "model": "模型", "minus_specialist": "减专家回归", "minus_filled": "减补零专家",
+    "records": "记录数", "records_unit": "条", "matrix": "视图的每个子集",
+    "model": "模型", "minus_specialist": "减专家回归", "minus_filled": "减补零专家",
     "mean_of": "计入的 {n} 行平均", "everything": "全部视图", "all_but": "除 {view} 外全部",
     "few_fine": "浅色的行训练记录少于 {train} 条或评判记录少于 {test} 条，不计入。区间均为 95%。各行的记录不同，不宜逐点比较。",
     "pairs": "两两组合",
