@@ -65,7 +65,8 @@ WORDS: dict[str, dict[str, str]] = {
                         "absent. Differences are model minus rival, in points of accuracy.",
         "specialist": "specialist", "behind": "behind its specialist after Holm’s correction",
         "records": "records", "records_unit": "records",
-        "matrix": "Every subset of views", "model": "model", "minus_specialist": "minus specialist", "minus_filled": "minus filled",
+        "matrix": "Every subset of views", "model": "model",
+        "minus_specialist": "minus specialist", "minus_filled": "minus filled",
         "mean_of": "mean of {n} counted", "everything": "everything", "all_but": "all but {view}",
         "few_fine": "Pale rows have under {train} training or {test} judged records and are not counted. All intervals "
                     "95&nbsp;%. Rows of different records are not comparable to the point.",
