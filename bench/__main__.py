@@ -1,6 +1,6 @@
 """Figures of cost and quality on the demo's tables, each beside the bar it has to clear.
 
-    python bench [cost latency subsets compare folds scratch] [--data DIR]
+    python bench [cost latency subsets compare folds scratch tune] [--data DIR]
 
 Without names: cost, latency, subsets (some minutes) and compare (an hour the first time; it goes on where it
 stopped). A bar that is missed says FAIL; the exit code stays 0.
@@ -24,14 +24,20 @@ def folds(data: Path) -> list:
     return cross_validation.run(data)
 
 
+def tune(data: Path) -> list:
+    import tune as tuned_towers
+
+    return tuned_towers.run(data)
+
+
 STEPS = {
     "cost": cost.run, "latency": latency.run, "subsets": subsets.run, "compare": compare.run, "folds": folds,
-    "scratch": cost.scratch,
+    "scratch": cost.scratch, "tune": tune,
 }
 USUAL = ("cost", "latency", "subsets", "compare")
 RUNS = {
     "cost": "one fit each", "latency": "medians of 50 records and of 5 starts", "subsets": "3 fits",
-    "folds": "5 folds, one fit each", "compare": "mean over seeds", "scratch": "one fit",
+    "folds": "5 folds, one fit each", "compare": "mean over seeds", "scratch": "one fit", "tune": "one fit each",
 }
 
 

@@ -10,12 +10,15 @@ import pytest
 import torch
 
 import polysense
+from door import write_table
+from polysense import cli
 from polysense.contracts import to_tensors
 from polysense.data.cache import Cache
 from polysense.errors import BadModel, BadOption, MissingExtra, UnknownName
 from polysense.learn import tune as tuning
+from polysense.learn.blend import Share
 from polysense.learn.training import Training, Tuning
-from polysense.learn.tune import convolutional, depths, precision
+from polysense.learn.tune import Verdict, convolutional, depths, precision
 from polysense.registry import encoders
 from small import model, records
 from test_audio import tone
@@ -235,6 +238,64 @@ def test_never_below_the_frozen_solution(tuned):
     assert tuned.valid_["scores"]["accuracy"]["value"] == pytest.approx(kept["accuracy"], abs=1e-6)
 
 
+def verdict(loss, subsets=0.0, weight=0.0, spread=()):
+    each = np.array(spread) if len(spread) else np.full(4, loss)
+    return Verdict(loss, 0.5, subsets, Share(weight), each)
+
+
+def scripted(monkeypatch, *verdicts):
+    """What the model is told of its solutions, in turn: frozen, each epoch, the kept one, that without regressions."""
+    left = list(verdicts)
+    monkeypatch.setattr(polysense.model, "weigh", lambda *args, **more: left.pop(0))
+    return left
+
+
+def test_the_best_epoch_that_loses_nothing_elsewhere_is_kept(tiny_towers, texts, monkeypatch):
+    """Epoch 1 is better but not where views are missing, 3 falls back: 2 it is, with its weights."""
+    weights = []
+    left = scripted(
+        monkeypatch, verdict(0.5, 0.5), verdict(0.3, 0.6), verdict(0.4, 0.5), verdict(0.45, 0.4), verdict(0.4, 0.5)
+    )
+    made = small_model(tiny_towers, views="text table", **{"tune.epochs": 3})
+    train = tuning.train
+
+    def listening(network, *args, measure, **more):
+        def measured(*answers):
+            weights.append({name: value.clone() for name, value in network.state_dict().items()})
+            return measure(*answers)
+
+        return train(network, *args, measure=measured, **more)
+
+    monkeypatch.setattr(tuning, "train", listening)
+    made.fit(texts)
+    facts = made.made_["tuned"]
+    assert not left and facts["kept"] == "tuned" and facts["epoch"] == 2
+    assert [epoch["loss"] for epoch in facts["epochs"]] == pytest.approx([0.3, 0.4, 0.45])
+    assert [epoch["better"] for epoch in facts["epochs"]] == [False, True, True]
+    found = made.network_.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in weights[1].items())
+    assert any(not torch.equal(value, found[name]) for name, value in weights[2].items())
+
+
+def test_no_regressions_where_validation_cannot_tell(tiny_towers, texts, monkeypatch):
+    """Losses 0 0 0 0 with a share. Without: 0 0 0 1 is one standard error and a bit, .25 against .217; -1 0 0 1 is none."""
+    mixed, near, far = (verdict(0.1, weight=0.5, spread=s) for s in ([0, 0, 0, 0], [-1, 0, 0, 1], [0, 0, 0, 1]))
+    assert near.near(mixed) and not far.near(mixed) and mixed.near(mixed)
+    for bare, wanted in ((near, 0.0), (far, 0.5)):
+        bare = Verdict(0.2, 0.5, 0.0, Share(0.0), bare.losses_N)
+        scripted(monkeypatch, verdict(0.5), mixed, mixed, bare)
+        made = small_model(tiny_towers, views="text table", **{"tune.epochs": 1, "train.regressions": None}).fit(texts)
+        assert made.regressions_.weight == wanted
+
+
+def test_a_share_that_was_given_stays(tiny_towers, rows, tmp_path):
+    """With a share the regressions read the frozen towers beside the tuned ones."""
+    made = small_model(tiny_towers, **HELPS | {"train.regressions": 0.5}).fit(rows)
+    assert made.made_["tuned"]["kept"] == "tuned" and made.regressions_.weight == 0.5
+    made.save(tmp_path / "model")
+    assert np.array_equal(polysense.load(tmp_path / "model").predict_proba(rows), made.predict_proba(rows))
+
+
 @pytest.mark.parametrize("lora", [0, 2])
 def test_a_destructive_rate_ends_in_the_frozen_solution(tiny_towers, rows, lora, capsys):
     if lora:
@@ -381,6 +442,23 @@ def test_factors_without_peft(tiny_towers, texts, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtra, match=r"pip install 'polysense\[lora\]'"):
         small_model(tiny_towers, views="text table", **{"tune.lora": 2}).fit(texts)
+
+
+def test_at_the_door(tiny_towers, texts, tmp_path, capsys, monkeypatch):
+    """The command line tunes, and says so; show tells what was tuned."""
+    write_table(tmp_path / "t.csv", [{key: "" if value is None else value for key, value in row.items()} for row in texts])
+    monkeypatch.setattr(sys, "argv", [
+        "polysense", "fit", str(tmp_path / "t.csv"), "--target", "label", "--out", str(tmp_path / "m"), "--tune", "text",
+        "--encoder", f"text=text.pretrained:{tiny_towers('text')}", "--set", "train.epochs=2", "--set", "tune.epochs=1",
+    ])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert "tun" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["polysense", "show", str(tmp_path / "m")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "tuned text (1 epochs, " in capsys.readouterr().out
 
 
 # --- the real towers -----------------------------------------------------------------------------

@@ -274,27 +274,28 @@ class Model(ClassifierMixin, BaseEstimator):
         """Train the towers that are to be tuned, from the frozen solution on."""
         if not job.tuned:
             return
-        prepared = {}
+        prepared, given = {}, job.plan.training.regressions
         for view in job.tuned:
             with job.talk.bar(f"{view}: prepared", int(job.cells[view].present.sum())) as advance:
                 prepared[view] = Prepared.of(job.encoders[view], job.cells[view], advance=advance)
         with job.talk.bar("tuning", job.plan.tuning.epochs) as advance:
             outcome = tune(
                 job.network, job.views, prepared, job.labels, job.train_rows, job.valid_rows,
-                judge=lambda views: self._verdict(job, views), options=job.plan.tuning, training=job.plan.training,
-                seed=self.seed, names=lambda row: row_name(job.tables, row), log=lambda epoch: advance(1, _figures(epoch)),
+                judge=lambda views, given=given: self._verdict(job, views, given),
+                options=job.plan.tuning, training=job.plan.training, seed=self.seed,
+                names=lambda row: row_name(job.tables, row), log=lambda epoch: advance(1, _figures(epoch)),
             )
         job.views, job.share, job.tuning = outcome.views, outcome.verdict.share, outcome.facts
         job.talk.say(outcome.sentence)
 
-    def _verdict(self, job: _Job, views: Views) -> Verdict:
-        """What the network as it stands is worth on the validation records."""
+    def _verdict(self, job: _Job, views: Views, given: float | None) -> Verdict:
+        """What the network as it stands is worth on the validation records, with a given share of regressions or its own."""
         valid = job.valid_rows
         tokens = encode(job.network, views, valid)
         return weigh(
             lambda mask: answer(job.network, tokens, mask), job.rivals,
             only_of(job.found.plain, valid), job.found.present_NV[valid], job.labels["label"][valid],
-            given=job.plan.training.regressions,
+            given=given,
         )
 
     def _finish(self, job: _Job) -> None:

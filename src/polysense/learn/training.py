@@ -90,7 +90,7 @@ class Tuning:
         epochs: passes over the training records.
         batch: records per step.
         rate: highest rate of a tower's last layer; None takes 3e-5 for a transformer, 3e-4 for a
-            convolutional network, 5e-4 for low-rank factors.
+            convolutional network, 1e-3 for low-rank factors.
         rest: highest rate of everything else: projections, fusion, heads, encoders trained from scratch.
         decay_by_layer: each layer's rate is this share of the rate of the layer above it (Howard and
             Ruder 2018, arXiv:1801.06146, section 3.2).
@@ -136,8 +136,8 @@ class Tuning:
         self.__dict__.update(values)
 
     def loop(self, training: Training) -> Training:
-        """How the loop is to run: the network's own settings with these epochs and rates."""
+        """How the loop is to run: the network's own settings with these epochs and rates; the best epoch is kept."""
         return Training(**{
             **vars(training), "epochs": self.epochs, "batch": self.batch, "schedule": "one-cycle", "warmup": self.warmup,
-            "clip": self.clip, "patience": 0, "rate": max(self.rest, 1e-12),
+            "clip": self.clip, "patience": self.epochs, "rate": max(self.rest, 1e-12),
         })

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,12 +27,14 @@ from ..network import Network
 from ..registry import suggest
 from .blend import GRID, Share, chosen, losses, regressions
 from .features import Prepared, Views
-from .loop import train
+from .loop import History, train
 from .rivals import Rivals
 from .training import Training, Tuning
 
+#: Put on top of the validation loss of an epoch that is no better than the frozen solution.
+WORSE = 1e3
 #: Highest rate of a tower's last layer where the user names none.
-RATES = {"transformer": 3e-5, "convolution": 3e-4, "factors": 5e-4}
+RATES = {"transformer": 3e-5, "convolution": 3e-4, "factors": 1e-3}
 
 
 def to_tune(wanted: str | Sequence[str] | None, encoders: Mapping[str, Encoder]) -> list[str]:
@@ -83,20 +85,27 @@ class Verdict:
         accuracy: of the same.
         subsets: log loss, mean over the judged subsets of views.
         share: of the regressions.
+        losses_N: log loss of each record.
     """
 
     loss: float
     accuracy: float
     subsets: float
     share: Share
+    losses_N: np.ndarray = field(repr=False, compare=False)
 
     def over(self, other: Verdict) -> bool:
         """Better on the records as they are, and no worse where views are missing."""
         return self.loss < other.loss and self.subsets <= other.subsets
 
+    def near(self, other: Verdict) -> bool:
+        """Not worse than the other by more than the standard error of their paired difference."""
+        apart_N = self.losses_N - other.losses_N
+        return bool(apart_N.mean() <= apart_N.std() / max(1, len(apart_N)) ** 0.5)
+
     def figures(self) -> dict[str, Any]:
         """As JSON."""
-        return asdict(self)
+        return {"loss": self.loss, "accuracy": self.accuracy, "subsets": self.subsets, "share": asdict(self.share)}
 
 
 def weigh(
@@ -117,9 +126,10 @@ def weigh(
     if share.weight:
         mixed = (1 - share.weight) * mixed + share.weight * regressions(rivals, features, present_NV, share.kind)
     known = labels >= 0
-    loss = -np.log(mixed[known, labels[known]] + 1e-9).mean() if known.any() else 0.0
-    over = float(np.interp(share.weight, GRID, means[share.kind])) if means else float(loss)
-    return Verdict(float(loss), float((mixed.argmax(1) == labels).mean()), over, share)
+    losses_N = -np.log(mixed[known, labels[known]] + 1e-9)
+    loss = float(losses_N.mean()) if known.any() else 0.0
+    subsets = float(np.interp(share.weight, GRID, means[share.kind])) if means else loss
+    return Verdict(loss, float((mixed.argmax(1) == labels).mean()), subsets, share, losses_N)
 
 
 @dataclass
@@ -141,16 +151,21 @@ class Tuned:
 
 def tune(
     network: Network, views: Views, prepared: Mapping[str, Prepared], targets: dict[str, np.ndarray], rows: np.ndarray,
-    valid_rows: np.ndarray, *, judge: Callable[[Views], Verdict], options: Tuning, training: Training, seed: int = 0,
+    valid_rows: np.ndarray, *, judge: Callable[..., Verdict], options: Tuning, training: Training, seed: int = 0,
     names: Callable[[int], str] = str, log: Callable[[dict[str, float]], None] = lambda epoch: None,
 ) -> Tuned:
     """Tune the towers of some views in place; the frozen solution comes back, bit for bit, if none is better.
+
+    The regressions read the frozen towers, so with a share of them in the answer a prediction runs each
+    tuned view's tower twice. They get none where validation cannot tell the answers apart: where the
+    loss without them is higher by less than the standard error of the paired difference.
 
     Args:
         network: trained on the frozen features.
         views: what it was trained on.
         prepared: {view to be tuned: its prepared arrays}.
-        judge: what the network as it stands is worth on the validation records, read from the views it is given.
+        judge: what the network as it stands is worth on the validation records, read from the views it is given;
+            with a second argument, at that share of regressions.
         training: settings of the network.
         names: row -> how the user knows it.
         log: called after each epoch.
@@ -168,41 +183,45 @@ def tune(
         {**views.prepared, **prepared},
     )
     frozen, frozen_state = judge(views), _copy(network)
-    epochs: list[dict[str, Any]] = []
-    best: list[Any] = [frozen, None, 0]
 
-    def watch(figures: dict[str, float]) -> None:
+    def measure(answers: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         verdict = judge(live)
-        figures |= {"valid_loss": verdict.loss, "valid_accuracy": verdict.accuracy}
-        epochs.append({"epoch": figures["epoch"], "loss": figures["loss"], **verdict.figures()})
-        if verdict.over(best[0]):
-            best[:] = verdict, _copy(network), figures["epoch"]
-        log(figures)
+        worse = 0.0 if verdict.over(frozen) else WORSE  # the loop keeps the epoch with the least loss
+        share = verdict.share.weight
+        return {"loss": verdict.loss + worse, "accuracy": verdict.accuracy, "subsets": verdict.subsets, "share": share}
 
+    history = History()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         rates = {view: _begin(encoder, options) for view, encoder in encoders.items()}
         network.to(device)
-        with _checkpointed(encoders if options.checkpointing else {}), suppress(LossNotFinite):  # the best so far counts
-            train(
+        with _checkpointed(encoders if options.checkpointing else {}), suppress(LossNotFinite):
+            history = train(
                 network, live, targets, rows, valid_rows, options=options.loop(training), seed=seed, names=names,
-                log=watch, optimiser=lambda network: optimiser(network, rates, options, training),
+                log=lambda figures: log(_told(figures)), measure=measure,
+                optimiser=lambda network: optimiser(network, rates, options, training),
             )
-    if best[1] is not None:
-        network.load_state_dict(best[1])
+    epochs = [{"train_loss" if key == "loss" else key.removeprefix("valid_"): value for key, value in _told(figures).items()}
+              for figures in history.epochs]
+    better = any(figures["valid_loss"] < WORSE for figures in history.epochs)
     for encoder in encoders.values():
-        _end(encoder, keep=best[1] is not None, options=options)
+        _end(encoder, keep=better, options=options)
     network.to(device).eval()
-    tuned = judge(live) if best[1] is not None else frozen
+    tuned = judge(live) if better else frozen
     kept = tuned.over(frozen)  # once more: merging factors may have moved the last bits
+    if kept and tuned.share.weight and training.regressions is None:
+        bare = judge(live, 0.0)
+        tuned = bare if bare.near(tuned) and bare.over(frozen) else tuned
     if not kept:
         for encoder in encoders.values():
             encoder.freeze()
         network.load_state_dict(frozen_state)
         network.eval()
+    best = min(epochs, key=lambda epoch: epoch["loss"] + (0 if epoch["better"] else WORSE))["epoch"] if kept else 0
     facts = {
         "views": sorted(encoders), "options": vars(options), "rates": rates, "kept": "tuned" if kept else "frozen",
-        "epoch": best[2] if kept else 0, "frozen": frozen.figures(), "epochs": epochs,
+        "epoch": best, "frozen": frozen.figures(),
+        "tuned": tuned.figures() if kept else None, "epochs": epochs,
         "cpu_seconds": round(time.process_time() - started, 1),
     }
     return Tuned(live if kept else views, tuned if kept else frozen, facts, _sentence(facts, frozen, tuned, kept))
@@ -211,14 +230,21 @@ def tune(
 def _sentence(facts: Mapping[str, Any], frozen: Verdict, tuned: Verdict, kept: bool) -> str:
     which = ", ".join(f"'{view}'" for view in facts["views"])
     if kept:
+        twice = "; the regressions read the frozen towers, so at prediction each runs twice" if tuned.share.weight else ""
         return (
             f"tuned {which}: validation log loss {frozen.loss:.3f} -> {tuned.loss:.3f}, "
-            f"accuracy {frozen.accuracy:.3f} -> {tuned.accuracy:.3f}"
+            f"accuracy {frozen.accuracy:.3f} -> {tuned.accuracy:.3f}{twice}"
         )
     tried = f"log loss {min(epoch['loss'] for epoch in facts['epochs']):.3f}" if facts["epochs"] else "the loss was not finite"
     return (
         f"tuning {which} did not help on validation ({tried}, frozen {frozen.loss:.3f}): the frozen solution is kept"
     )
+
+
+def _told(figures: Mapping[str, float]) -> dict[str, Any]:
+    """Figures of an epoch with its own validation loss, and whether it is better than the frozen solution."""
+    better = figures["valid_loss"] < WORSE
+    return {**figures, "valid_loss": figures["valid_loss"] - (0.0 if better else WORSE), "better": better}
 
 
 def _copy(network: Network) -> dict[str, Tensor]:
