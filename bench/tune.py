@@ -1,6 +1,7 @@
 """Towers tuned beside towers frozen: gain on the test table, cost of the fit and of an answer.
 
-    python bench/tune.py [--data DIR] [--seeds 0] [--sets english picture all] [--ways frozen tuned factors] [--set KEY=VALUE]...
+    python bench/tune.py [--data DIR] [--seeds 0] [--sets english picture all] [--ways frozen tuned factors]
+                         [--set KEY=VALUE]...
 
 Each set of views is fitted three times from the same tables and seeds: towers frozen, tuned whole, and
 tuned through low-rank factors. Differences are over the frozen model on the same records, paired, with

@@ -14,9 +14,10 @@ from door import write_table
 from polysense import cli
 from polysense.contracts import to_tensors
 from polysense.data.cache import Cache
-from polysense.errors import BadModel, BadOption, MissingExtra, UnknownName
+from polysense.errors import BadModel, BadOption, MissingExtra, PolysenseError, UnknownName
 from polysense.learn import tune as tuning
 from polysense.learn.blend import Share
+from polysense.learn.course import Course
 from polysense.learn.training import Training, Tuning
 from polysense.learn.tune import Verdict, convolutional, depths, precision
 from polysense.registry import encoders
@@ -316,6 +317,36 @@ def test_the_rivals_stay_what_they_were(tiny_towers, rows, tuned):
     frozen = small_model(tiny_towers, tune=None).fit(rows)
     ours, theirs = (made.evaluate(rows)["baselines"]["concat_logistic"] for made in (tuned, frozen))
     assert ours == theirs
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+def test_killed_while_tuning_and_resumed_it_ends_in_the_same_bits(tiny_towers, texts, tmp_path, monkeypatch, lora):
+    if lora:
+        pytest.importorskip("peft")
+    options = HELPS | {"train.checkpoint": 0, "tune.batch": 16, "tune.lora": lora}
+    whole = small_model(tiny_towers, views="text table", **options).fit(texts)
+    step, seen = Course.step, []
+
+    def dying(self, *args):
+        seen.append(any("live" in name for name, _ in self.network.named_parameters()))
+        if sum(seen) == 5:  # in the second epoch of tuning
+            raise MemoryError("killed")
+        return step(self, *args)
+
+    killed = small_model(tiny_towers, views="text table", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(Course, "step", dying)
+        with pytest.raises((MemoryError, PolysenseError)):
+            killed.fit(texts, checkpoints=tmp_path / "kept")
+    counted = len(seen)
+    assert 5 == sum(seen) < counted, "the frozen training had been done"
+    resumed = small_model(tiny_towers, views="text table", **options).fit(texts, checkpoints=tmp_path / "kept", resume=True)
+    ours, theirs = resumed.network_.state_dict(), whole.network_.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert np.array_equal(resumed.predict_proba(texts), whole.predict_proba(texts))
+    assert resumed.made_["tuned"]["epochs"] == whole.made_["tuned"]["epochs"]
+    resumed.save(tmp_path / "model")
+    assert not (tmp_path / "kept").exists()
 
 
 # --- storing -------------------------------------------------------------------------------------

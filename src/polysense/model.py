@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,7 +250,6 @@ class Model(ClassifierMixin, BaseEstimator):
                 Encoders(job.encoders, conditions), job.plan.fusion, job.task, **job.plan.training.network()
             )
         job.views = job.found.views(conditions)
-        limit = self.time_limit
         with job.talk.bar("training", job.plan.training.epochs) as advance, Board(self.tensorboard) as board:
 
             def log(epoch: dict[str, float]) -> None:
@@ -261,8 +260,7 @@ class Model(ClassifierMixin, BaseEstimator):
                 job.network, job.views, job.labels, job.train_rows, job.valid_rows, options=job.plan.training,
                 seed=self.seed, names=lambda row: row_name(job.tables, row),
                 measure=lambda answers, rows: job.task.watch(answers, {k: v[rows] for k, v in job.labels.items()}),
-                log=log, kept=job.kept,
-                left=None if limit is None else lambda: limit - (time.monotonic() - job.began),
+                log=log, kept=job.kept, left=self._left(job),
             )
         for name in history.skipped:
             job.talk.say(f"a batch with a loss that is not finite was skipped; its records: {name}")
@@ -270,9 +268,18 @@ class Model(ClassifierMixin, BaseEstimator):
             job.talk.say(remark)
         job.history = history.epochs
 
+    def _left(self, job: _Job) -> Callable[[], float] | None:
+        """Seconds that the time limit leaves; None without one."""
+        limit = self.time_limit
+        return None if limit is None else lambda: limit - (time.monotonic() - job.began)
+
     def _tune(self, job: _Job) -> None:
         """Train the towers that are to be tuned, from the frozen solution on."""
+        left = self._left(job)
         if not job.tuned:
+            return
+        if left and left() <= 0:
+            job.talk.say("the time limit leaves nothing for tuning: the frozen solution is kept")
             return
         prepared, given = {}, job.plan.training.regressions
         for view in job.tuned:
@@ -284,6 +291,7 @@ class Model(ClassifierMixin, BaseEstimator):
                 judge=lambda views, given=given: self._verdict(job, views, given),
                 options=job.plan.tuning, training=job.plan.training, seed=self.seed,
                 names=lambda row: row_name(job.tables, row), log=lambda epoch: advance(1, _figures(epoch)),
+                kept=job.kept.second(), left=left,
             )
         job.views, job.share, job.tuning = outcome.views, outcome.verdict.share, outcome.facts
         job.talk.say(outcome.sentence)
@@ -294,8 +302,7 @@ class Model(ClassifierMixin, BaseEstimator):
         tokens = encode(job.network, views, valid)
         return weigh(
             lambda mask: answer(job.network, tokens, mask), job.rivals,
-            only_of(job.found.plain, valid), job.found.present_NV[valid], job.labels["label"][valid],
-            given=given,
+            only_of(job.found.plain, valid), job.found.present_NV[valid], job.labels["label"][valid], given=given,
         )
 
     def _finish(self, job: _Job) -> None:

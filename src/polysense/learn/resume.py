@@ -7,6 +7,7 @@ with its hash): ``begun`` says which fit this is, ``stage-NAME`` holds what was 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import random
@@ -59,7 +60,7 @@ class Checkpoints:
         self.folder, self.seconds, self.say = folder, seconds, say
         self.facts = json.loads(json.dumps(facts or {}, default=str))  # as they will be read again
         self._written = time.monotonic()
-        self._cost, self._number = 0.0, 0
+        self._cost, self._number, self._name = 0.0, 0, "step"
         self._failed = self._begun = self._resumed = False
         if folder is not None:
             self._look(resume)
@@ -109,6 +110,14 @@ class Checkpoints:
         self._keep(f"stage-{name}", state(made))
         return made
 
+    def second(self) -> Checkpoints:
+        """The same folder for the training of towers, which follows: its checkpoints have names of their own."""
+        other = copy.copy(self)
+        other._name, other._number = "tune", 0
+        if self.on:
+            other._number = max((int(name[5:]) for name in other._steps()), default=0)
+        return other
+
     def due(self, *, epoch: bool = False) -> bool:
         """It is time for a checkpoint; ``epoch``: at the end of one, where less time must have passed."""
         if not self.on or not processes.first():
@@ -126,7 +135,7 @@ class Checkpoints:
             return False
         started = time.monotonic()
         self._number += 1
-        done = self._keep(f"step-{self._number:08d}", tree)
+        done = self._keep(f"{self._name}-{self._number:08d}", tree)
         if done:
             for name in self._steps()[KEEP:]:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -160,7 +169,7 @@ class Checkpoints:
 
     def _steps(self) -> list[str]:
         """Names of the checkpoints, the last one first."""
-        return sorted((path.name for path in self.folder.glob("step-*")), reverse=True)
+        return sorted((path.name for path in self.folder.glob(f"{self._name}-*")), reverse=True)
 
     def _read(self, name: str) -> Any:
         try:
@@ -298,7 +307,7 @@ def brief(values: Any) -> str:
 
 
 def _ours(name: str) -> bool:
-    return name == "begun" or name.startswith(("stage-", "step-", ".begun.", ".stage-", ".step-"))
+    return name == "begun" or name.startswith(("stage-", "step-", "tune-", ".begun.", ".stage-", ".step-", ".tune-"))
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

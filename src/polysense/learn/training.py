@@ -139,5 +139,5 @@ class Tuning:
         """How the loop is to run: the network's own settings with these epochs and rates; the best epoch is kept."""
         return Training(**{
             **vars(training), "epochs": self.epochs, "batch": self.batch, "schedule": "one-cycle", "warmup": self.warmup,
-            "clip": self.clip, "patience": self.epochs, "rate": max(self.rest, 1e-12),
+            "clip": self.clip, "patience": self.epochs, "average": 0, "rate": max(self.rest, 1e-12),
         })

@@ -26,8 +26,10 @@ from ..errors import BadOption, LossNotFinite, need
 from ..network import Network
 from ..registry import suggest
 from .blend import GRID, Share, chosen, losses, regressions
+from .course import History
 from .features import Prepared, Views
-from .loop import History, train
+from .loop import train
+from .resume import Checkpoints
 from .rivals import Rivals
 from .training import Training, Tuning
 
@@ -153,6 +155,7 @@ def tune(
     network: Network, views: Views, prepared: Mapping[str, Prepared], targets: dict[str, np.ndarray], rows: np.ndarray,
     valid_rows: np.ndarray, *, judge: Callable[..., Verdict], options: Tuning, training: Training, seed: int = 0,
     names: Callable[[int], str] = str, log: Callable[[dict[str, float]], None] = lambda epoch: None,
+    kept: Checkpoints | None = None, left: Callable[[], float] | None = None,
 ) -> Tuned:
     """Tune the towers of some views in place; the frozen solution comes back, bit for bit, if none is better.
 
@@ -169,6 +172,7 @@ def tune(
         training: settings of the network.
         names: row -> how the user knows it.
         log: called after each epoch.
+        kept, left: checkpoints and time, as for ``train``.
 
     Raises:
         MissingExtra: factors are asked for and peft is not installed.
@@ -199,32 +203,33 @@ def tune(
             history = train(
                 network, live, targets, rows, valid_rows, options=options.loop(training), seed=seed, names=names,
                 log=lambda figures: log(_told(figures)), measure=measure,
-                optimiser=lambda network: optimiser(network, rates, options, training),
+                optimiser=lambda network: optimiser(network, rates, options, training), kept=kept, left=left,
             )
-    epochs = [{"train_loss" if key == "loss" else key.removeprefix("valid_"): value for key, value in _told(figures).items()}
-              for figures in history.epochs]
+    epochs = [
+        {"train_loss" if key == "loss" else key.removeprefix("valid_"): value for key, value in _told(figures).items()}
+        for figures in history.epochs
+    ]
     better = any(figures["valid_loss"] < WORSE for figures in history.epochs)
     for encoder in encoders.values():
         _end(encoder, keep=better, options=options)
     network.to(device).eval()
     tuned = judge(live) if better else frozen
-    kept = tuned.over(frozen)  # once more: merging factors may have moved the last bits
-    if kept and tuned.share.weight and training.regressions is None:
+    taken = tuned.over(frozen)  # once more: merging factors may have moved the last bits
+    if taken and tuned.share.weight and training.regressions is None:
         bare = judge(live, 0.0)
         tuned = bare if bare.near(tuned) and bare.over(frozen) else tuned
-    if not kept:
+    if not taken:
         for encoder in encoders.values():
             encoder.freeze()
         network.load_state_dict(frozen_state)
         network.eval()
-    best = min(epochs, key=lambda epoch: epoch["loss"] + (0 if epoch["better"] else WORSE))["epoch"] if kept else 0
+    best = min(epochs, key=lambda epoch: epoch["loss"] + (0 if epoch["better"] else WORSE))["epoch"] if taken else 0
     facts = {
-        "views": sorted(encoders), "options": vars(options), "rates": rates, "kept": "tuned" if kept else "frozen",
-        "epoch": best, "frozen": frozen.figures(),
-        "tuned": tuned.figures() if kept else None, "epochs": epochs,
+        "views": sorted(encoders), "options": vars(options), "rates": rates, "kept": "tuned" if taken else "frozen",
+        "epoch": best, "frozen": frozen.figures(), "tuned": tuned.figures() if taken else None, "epochs": epochs,
         "cpu_seconds": round(time.process_time() - started, 1),
     }
-    return Tuned(live if kept else views, tuned if kept else frozen, facts, _sentence(facts, frozen, tuned, kept))
+    return Tuned(live if taken else views, tuned if taken else frozen, facts, _sentence(facts, frozen, tuned, taken))
 
 
 def _sentence(facts: Mapping[str, Any], frozen: Verdict, tuned: Verdict, kept: bool) -> str:
