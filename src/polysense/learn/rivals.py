@@ -592,7 +592,8 @@ class _Primal:
 
     def polished(self, weights: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
         everyone = np.arange(len(labels))
-        return self.path(everyone, labels, weights.shape[1], [strength], start=weights, tolerance=_FINE)[0]
+        tolerance = _FINE if len(labels) <= _CHOICE_ROWS else _ROUGH  # of many, the last digits of the loss say nothing
+        return self.path(everyone, labels, weights.shape[1], [strength], start=weights, tolerance=tolerance)[0]
 
     def train_logits(self, weights: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
         return self._logits([block[outside] for block in self.blocks], weights)
