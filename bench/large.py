@@ -17,19 +17,20 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from common import OUT, Line, Spent, machine, polysense, say, show, spend, write
 
 SIZES = (1_000, 10_000, 100_000, 200_000)
-#: Records of the table that is predicted and evaluated, as a share of those that are fitted.
-TEST_SHARE = 0.1
+#: Records of the table on which every subset of views is judged.
+TEST = 2_000
+STEPS = ("fit", "predict", "evaluate")
 #: Bars: MB of memory, and largest memory over that with 10,000 records.
 MEMORY, GROWTH = 2_000, 1.15
 FIT = (
-    "--target", "label", "--encoder", "picture=image.plain", "--encoder", "text=text.plain", "--set", "train.epochs=5",
+    "--target", "label", "--encoder", "picture=image.plain", "--encoder", "text=text.plain", "--set", "train.epochs=3",
     "--set", "train.batch=256",
 )
 #: Parts of the stopwatch -> columns of the unit costs.
@@ -91,35 +92,38 @@ def _records(count: int, seed: int) -> Iterator[dict[str, Any]]:
 # --- the runs ------------------------------------------------------------------------------------
 
 
-def measure(count: int, settings: Sequence[str] = (), folder: Path | None = None) -> dict[str, Any]:
-    """Fit, predict and evaluate ``count`` records, each in a process of its own with an empty cache."""
+def measure(count: int, settings: Sequence[str], folder: Path | None, keep: Callable[[dict[str, Any]], None]) -> None:
+    """Fit, predict and evaluate ``count`` records, each in a process of its own; the cache is empty for fit and predict.
+
+    Args:
+        keep: given what is known so far, after each process.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as made:
         home = Path(made)
-        test = max(200, int(TEST_SHARE * count))
         make(home / "train.parquet", count)
-        make(home / "test.parquet", test, seed=1)
+        make(home / "test.parquet", TEST, seed=1)
         options = [*FIT, *(part for setting in settings for part in ("--set", setting))]
         stopwatch = [sys.executable, Path(__file__).with_name("cost.py"), "--stopwatch"]
         cache = {"POLYSENSE_CACHE": home / "cache"}
-        fit = spend([*stopwatch, home / "fit.json", "fit", home / "train.parquet", *options, "--out", home / "model"], **cache)
-        say(f"{count:,} records: fit {fit.cpu:.0f} CPU s, {fit.peak:,.0f} MB")
-        predict = spend(polysense("predict", home / "model", home / "train.parquet", "--out", home / "out.csv"),
-                        POLYSENSE_CACHE=home / "other")
+        found: dict[str, Any] = {"records": count, "table_mb": os.path.getsize(home / "train.parquet") / 1e6}
+
+        def step(name: str, command: Sequence[Any], **environment: Any) -> None:
+            found[name] = vars(spend(command, **environment))
+            say(f"{count:,} records: {name} {found[name]['cpu']:.0f} CPU s, {found[name]['peak']:,.0f} MB")
+            keep(found)
+
+        step("fit", [*stopwatch, home / "fit.json", "fit", home / "train.parquet", *options, "--out", home / "model"], **cache)
+        found["parts"] = json.loads((home / "fit.json").read_text())
+        found["raised"] = json.loads((home / "fit.raised").read_text())
+        step("predict", polysense("predict", home / "model", home / "train.parquet", "--out", home / "out.csv"),
+             POLYSENSE_CACHE=home / "other")
         lines = sum(1 for _ in open(home / "out.csv", encoding="utf-8"))
         if lines != count + 1:
             raise RuntimeError(f"predict wrote {lines} lines for {count} records")
-        say(f"{count:,} records: predict {predict.cpu:.0f} CPU s, {predict.peak:,.0f} MB")
-        evaluate = spend(polysense("evaluate", home / "model", home / "train.parquet", "--json", home / "all.json"), **cache)
-        say(f"{count:,} records: evaluate {evaluate.cpu:.0f} CPU s, {evaluate.peak:,.0f} MB")
+        step("evaluate", polysense("evaluate", home / "model", home / "train.parquet", "--json", home / "all.json"), **cache)
         spend(polysense("evaluate", home / "model", home / "test.parquet", "--subsets", "--json", home / "test.json"), **cache)
         scores = json.loads((home / "test.json").read_text())
-        return {
-            "records": count, "table_mb": os.path.getsize(home / "train.parquet") / 1e6,
-            "fit": vars(fit), "predict": vars(predict), "evaluate": vars(evaluate),
-            "parts": json.loads((home / "fit.json").read_text()),
-            "raised": json.loads((home / "fit.raised").read_text()),
-            "accuracy": scores["scores"]["accuracy"], "specialists": scores["subsets_mean"],
-        }
+        keep(found | {"accuracy": scores["scores"]["accuracy"], "specialists": scores["subsets_mean"]})
 
 
 def unit_costs(parts: dict[str, float], count: int) -> dict[str, float]:
@@ -137,11 +141,11 @@ def lines(found: Sequence[dict[str, Any]]) -> list[Line]:
     base = next((one for one in found if one["records"] == 10_000), None)
     shown = []
     for one in found:
-        for step in ("fit", "predict", "evaluate"):
+        for step in (name for name in STEPS if name in one):
             spent = Spent(**one[step])
             what = f"{one['records']:,} records: {step}, {one['records'] / spent.cpu:,.0f} records a CPU second"
             shown.append(Line.at_most(what, spent.peak, MEMORY, "{:,.0f} MB"))
-            if base is not None and one["records"] > 10_000:
+            if base is not None and one["records"] > 10_000 and step in base:
                 shown.append(Line.at_most("  over that of 10,000", spent.peak / base[step]["peak"], GROWTH, "{:.2f} times"))
     return shown
 
@@ -154,9 +158,13 @@ def main() -> None:
     given = parser.parse_args()
     kept = OUT / "large.json"
     found = {one["records"]: one for one in json.loads(kept.read_text())["sizes"]} if kept.is_file() else {}
-    for count in given.sizes:
-        found[count] = measure(count, given.settings, given.folder)
+
+    def keep(one: dict[str, Any]) -> None:
+        found[one["records"]] = dict(one)
         write("large", {"settings": given.settings, "sizes": [found[size] for size in sorted(found)]})
+
+    for count in given.sizes:
+        measure(count, given.settings, given.folder, keep)
         for name, seconds in unit_costs(found[count]["parts"], count).items():
             print(f"  {seconds:7.3f} CPU s per 1,000 records: {name}")
         for name, mb in found[count]["raised"].items():
