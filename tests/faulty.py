@@ -127,7 +127,7 @@ def read(records: Records, **kinds: str) -> str:
     for mine in cells.values():
         values = mine.values()
         there.append(f"{sum(value is not None for value in values)} of {mine.n} cells of '{mine.name}' read")
-        there += mine.remarks + [f"{len(mine.outside)} files lie outside the table's folder"] * bool(mine.outside)
+        there += mine.remarks + [f"{len(mine.outside)} files outside the table's folder"] * bool(mine.outside)
         there += [f"row {fault.row}: {fault.reason}" for fault in mine.faults]
     return "; ".join([*records.notes, *there])
 
@@ -279,7 +279,7 @@ def picture_foreign(place: Place) -> str:
 
 
 @case("paths: a sibling folder, a link out, absolute, missing, a folder, a pipe, a NUL",
-      r"3 of 7 .*3 files lie outside the table's folder.*no such file.*is a folder.*is not a regular file.*is not a path")
+      r"3 of 7 .*3 files outside the table's folder.*no such file.*is a folder.*is not a regular file.*is not a path")
 def paths(place: Place) -> str:
     inside, beside = place.folder / "data", place.folder / "data2"
     inside.mkdir()

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polysense.judge.detail import lowest
-from polysense.judge.evaluate import _fitted, as_text, columns_of, evaluate
+from polysense.judge.evaluate import as_text, evaluate
+from polysense.talk import columns_of
+from polysense.talk import fitted as _fitted
 from polysense.learn.rivals import Rivals
 
 VIEWS = ["a", "b", "c"]

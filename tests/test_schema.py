@@ -106,7 +106,7 @@ def test_views_have_the_order_of_the_table_and_table_comes_last():
                             View("table", "table", ("size", "sold"))]
     assert schema.view_names == ["pic", "note", "table"]
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
-    assert schema.describe().splitlines()[1] == "pic -> image: 300 of 300 values end in .png"
+    assert schema.describe().splitlines()[1] == "pic  -> image: 300 of 300 values end in .png"
 
 
 def test_declared_wins_and_the_rest_is_guessed():

@@ -48,6 +48,22 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"polysense {version('polysense')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _polysense(
+    version: Annotated[bool, typer.Option("--version", help="Say the version and exit.", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
 def _command(*examples: str, name: str | None = None) -> Any:
     """A command of ours whose help ends with examples."""
     lines = "\n".join(f"  polysense {example}" for example in examples)
@@ -214,7 +230,10 @@ def evaluate(
     lang: Annotated[str, typer.Option(help="Language of the report: en or zh.")] = "en",
     download: Download = False,
 ) -> None:
-    """Score a model on a table that holds the target: intervals, baselines, subsets."""
+    """Score a model on a table that holds the target.
+
+    Prints scores with intervals beside the baselines; with --subsets every set of views too.
+    """
     from .judge.words import Words
 
     Words(lang)  # a wrong language is told before anything is computed
@@ -248,7 +267,10 @@ def _opened(place: Path, table: Path, download: bool) -> tuple[Any, Any]:
 def list_(
     shelf: Annotated[str | None, typer.Argument(metavar="[modalities|encoders|fusions|tasks|towers|training]", help="Which shelf; all if none is named.", show_default=False)] = None,
 ) -> None:
-    """List what there is to choose from, with options and their defaults."""
+    """List what there is to choose from.
+
+    Of a shelf that is named, every entry is shown with its options and their defaults.
+    """
     from . import registry
     from .errors import UnknownName
 
@@ -303,14 +325,15 @@ def show(
     from .data.reading import read_cells
     from .data.records import read_table
     from .data.schema import guess
+    from .talk import counted
 
     records = read_table(path)
     for note in records.notes:
         print(note)
     schema = guess(records)
-    print(f"{records.source}: {len(records)} records\n{schema.describe()}")
+    print(f"{records.source}: {counted(len(records), 'record')}\n{schema.describe()}")
     for mine in read_cells(records, schema).values():
-        print(f"view {mine.name}: present in {int(mine.present.sum())} of {mine.n} records")
+        print(f"view {mine.name}: present in {int(mine.present.sum())} of {counted(mine.n, 'record')}")
 
 
 def main() -> None:
@@ -509,6 +532,7 @@ def _show_some(model: Any, test: Path, count: int = 5) -> None:
 
 def _about_model(folder: Path) -> str:
     from . import store
+    from .talk import counted
 
     facts, _ = store.load(folder)
     recipe, made, data = facts["recipe"], facts["made"], facts["data"]
@@ -520,7 +544,7 @@ def _about_model(folder: Path) -> str:
         *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
         *_tuned(made.get("tuned")),
         *(f"{name} -> {kind}: {reason}" for name, kind, reason in data["columns"]),
-        f"{len(data['bad_cells'])} bad cells in training",
+        f"{counted(len(data['bad_cells']), 'bad cell')} in training",
         "made with " + ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version),
     ]
     if facts["valid"] and facts["valid"]["scores"]:

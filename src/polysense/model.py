@@ -38,6 +38,7 @@ from .data.tables import (
 )
 from .errors import BadOption, BadTable, NotFitted, memory_told
 from .hub import find_model
+from .judge import notebook
 from .judge.evaluate import evaluate
 from .judge.facts import data_facts, fingerprint, made_facts, shown_made, versions
 from .learn import blend
@@ -53,7 +54,7 @@ from .learn.rivals import Rivals, subsets_of
 from .learn.tune import Verdict, to_tune, tune, weigh
 from .network import Encoders, Network
 from .registry import tasks
-from .talk import Talk, counted
+from .talk import Talk, class_line, counted
 
 #: Below this many records a look into the disk cache costs more than it can save.
 FEW_TO_CACHE = 32
@@ -179,11 +180,14 @@ class Model(ClassifierMixin, BaseEstimator):
         for mine in job.cells.values():
             if mine.media:  # opens every file once: a wrong folder is told before hours of work
                 mine.hashes(np.arange(mine.n))
+                for part in filter(lambda part: part.outside, joined.each(mine)):
+                    job.talk.say(_outside(part))
         self._check_faults(job.cells)
         job.task = tasks.make(self.task, **job.plan.options["task"])
         job.targets = [value for table in job.tables for value in table.targets]
         job.task.fit([job.targets[i] for i in job.train_rows])
         _check_classes(job.task, len(job.train_rows), self.target)
+        job.talk.say(class_line(self.target, dict(zip(map(str, job.task.classes), job.task.counts.tolist(), strict=True))))
 
     def _kept(self, job: _Job, folder: str | Path | None, resume: bool) -> Checkpoints:
         """Where this fit is kept while it is unfinished; another table or other settings are told from these facts."""
@@ -215,9 +219,9 @@ class Model(ClassifierMixin, BaseEstimator):
         self._check_faults(job.cells)
         job.talk.bad_cells(joined.faults(job.cells), len(job.targets))
         job.leaks = joined.leaks(job.cells, job.train_rows, job.valid_rows)
-        for view, count in job.leaks.items():
+        for view, same in job.leaks.items():
             job.talk.say(
-                f"column '{view}': {counted(count, 'validation record')} {'holds' if count == 1 else 'hold'} "
+                f"column '{view}': {counted(same, 'validation record')} {'holds' if same == 1 else 'hold'} "
                 "the very content of a training record; scores on them flatter the model (name a --group to keep such records "
                 "together)"
             )
@@ -232,7 +236,7 @@ class Model(ClassifierMixin, BaseEstimator):
             blocks = only_of(job.found.plain, rows)
             return blocks, job.found.present_NV[rows], job.labels["label"][rows]
 
-        with job.talk.bar("rivals", 2 * len(subsets_of(job.found.names))) as advance:
+        with job.talk.bar("regressions to compare with", 2 * len(subsets_of(job.found.names))) as advance:
             rivals = Rivals.train(
                 *part(job.train_rows), *part(job.valid_rows), views=job.found.names, classes=len(job.task.classes),
                 seed=self.seed, progress=lambda done, total: advance(1),
@@ -372,7 +376,10 @@ class Model(ClassifierMixin, BaseEstimator):
         probabilities = np.zeros((0, len(self.classes_)))
         if len(records):
             probabilities = self._mixed(tokens, found.plain, found.present_NV)
-        return Answers(records, probabilities, found.present_NV, joined.faults(cells), self._remarks(records, cells))
+        return Answers(
+            records, probabilities, found.present_NV, joined.faults(cells), self._remarks(records, cells),
+            classes=list(self.task_.classes), views=list(found.names),
+        )
 
     def score(self, records: Any, y: Sequence[Any] | None = None) -> float:
         """Accuracy on the records that have a target."""
@@ -433,7 +440,7 @@ class Model(ClassifierMixin, BaseEstimator):
         encoders = dict(self.network_.encoders.encoders.items())
         recipe = {
             **{name: getattr(self, name) for name in ("target", "task", "columns", "fusion")},
-            "encoders": {view: full_name(encoder) for view, encoder in encoders.items()},
+            "encoders": self._encoders(),
             **{name: getattr(self, name) for name in ("options", "group", "seed", "split", "on_bad", "max_bad")},
         }
         return html(
@@ -494,13 +501,29 @@ class Model(ClassifierMixin, BaseEstimator):
         for mine in cells.values():
             remarks += mine.remarks
             if mine.outside:
-                lie = "file lies" if len(mine.outside) == 1 else "files lie"
-                remarks.append(f"column '{mine.name}': {len(mine.outside)} {lie} outside the table's folder")
+                remarks.append(_outside(mine))
         return remarks
 
     def _ready(self) -> None:
         if not hasattr(self, "network_"):
             raise NotFitted("this model has learned nothing yet; call fit, or polysense.load a saved one")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the settings before ``fit``, afterwards what was learned."""
+        settings = self.get_params(deep=False)
+        if not hasattr(self, "network_"):
+            return notebook.settings_html({k: v for k, v in settings.items() if v != getattr(type(self)(), k)})
+        return notebook.model_html(
+            target=self.target, classes=list(self.task_.classes), encoders=self._encoders(), fusion=self.fusion,
+            regressions=self.regressions_.weight, data=self.data_report_, made=self.made_, valid=self.valid_,
+        )
+
+    def _repr_mimebundle_(self, **more: Any) -> dict[str, str]:
+        """Notebooks ask for this one first, which scikit-learn has too."""
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+    def _encoders(self) -> dict[str, str]:
+        return {view: full_name(encoder) for view, encoder in self.network_.encoders.encoders.items()}
 
     # --- keeping ---------------------------------------------------------------------------------
 
@@ -569,6 +592,8 @@ class Answers:
         present_NV: bool, views read.
         bad_cells: entries of the data report.
         remarks: sentences for the user.
+        classes: C names.
+        views: V names.
     """
 
     records: Records
@@ -576,6 +601,16 @@ class Answers:
     present_NV: np.ndarray
     bad_cells: list[dict[str, Any]]
     remarks: list[str]
+    classes: list[Any]
+    views: list[str]
+
+    def _repr_html_(self) -> str:
+        best = self.probabilities.argmax(1) if len(self.probabilities) else np.zeros(0, int)
+        return notebook.answers_html(
+            [self.classes[c] for c in best], self.probabilities[np.arange(len(best)), best],
+            [[view for view, there in zip(self.views, row, strict=True) if there] for row in self.present_NV[:10]],
+            len(self.bad_cells),
+        )
 
 
 @dataclass
@@ -635,3 +670,10 @@ def _figures(epoch: Mapping[str, float]) -> str:
         loss = f"validation loss {epoch['valid_loss']:.3f}, " if "valid_loss" in epoch else "validation "
         text += f", {loss}accuracy {epoch['valid_accuracy']:.3f}"
     return text
+
+
+def _outside(cells: Cells) -> str:
+    return (
+        f"column '{cells.name}': {counted(len(cells.outside), 'file')} outside the table's folder, "
+        f"the first is {cells.outside[0]}; the table cannot be moved without them"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +14,10 @@ from . import processes
 def counted(n: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "record"), counted(0, "cell"), counted(2, "class")
-    ('1 record', '0 cells', '2 classes')
+    >>> counted(1, "record"), counted(0, "cell"), counted(2000, "class")
+    ('1 record', '0 cells', '2,000 classes')
     """
-    return f"{n} {noun if n == 1 else noun + ('es' if noun.endswith('s') else 's')}"
+    return f"{n:,} {noun if n == 1 else noun + ('es' if noun.endswith('s') else 's')}"
 
 
 class Talk:
@@ -79,3 +80,51 @@ class Talk:
         with Progress(*columns, console=console) as progress:
             job = progress.add_task(title, total=total, figures="")
             yield lambda steps=1, text="": progress.update(job, advance=steps, **({"figures": text} if text else {}))
+
+
+def aligned(names: Sequence[str], most: int = 24) -> list[str]:
+    """Names filled up to one width in terminal columns, so that what follows them stands in one column.
+
+    >>> aligned(["a", "图片"])
+    ['a   ', '图片']
+    """
+    width = min(max(map(columns_of, names), default=0), most)
+    return [name + " " * (width - columns_of(name)) for name in names]
+
+
+def class_line(target: str | None, records: Mapping[str, int], few: int = 12, shown: int = 5) -> str:
+    """What is learned, and of how many training records.
+
+    Args:
+        records: {class: training records}.
+        few: classes up to which all are named.
+        shown: of more classes, the largest ones that are named.
+
+    >>> class_line("label", {"cat": 3, "dog": 5})
+    "learning 'label', 2 classes: dog 5, cat 3"
+    """
+    ordered = sorted(records.items(), key=lambda pair: -pair[1])
+    named = ", ".join(f"{name} {n:,}" for name, n in (ordered if len(ordered) <= few else ordered[:shown]))
+    if len(ordered) > few:
+        named = f"the largest are {named}; the rarest is {ordered[-1][0]} {ordered[-1][1]:,}"
+    return f"learning {repr(target) if target else 'the target'}, {counted(len(ordered), 'class')}: {named}"
+
+
+def columns_of(text: str) -> int:
+    """Columns of a terminal that a text takes: two for a Chinese character.
+
+    >>> columns_of("views"), columns_of("视图")
+    (5, 4)
+    """
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text
+    )
+
+
+def fitted(text: str, width: int) -> str:
+    """Text filled or cut to a width in terminal columns."""
+    if columns_of(text) > width:
+        while columns_of(text) > width - 1:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (width - columns_of(text))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import BadColumn, BadModel, BadTable
 from ..registry import modalities, suggest
+from ..talk import aligned
 from . import values
 from .media import sniff
 from .records import Records
@@ -118,8 +119,11 @@ class Schema:
         raise BadColumn(f"there is no column '{name}'; {suggest(name, [c.name for c in self.columns])}")
 
     def describe(self) -> str:
-        """One line a column."""
-        return "\n".join(column.line() for column in self.columns)
+        """One line a column, the kinds under each other."""
+        names = aligned([column.name for column in self.columns])
+        return "\n".join(
+            f"{name} -> {column.kind}: {column.reason}" for name, column in zip(names, self.columns, strict=True)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; ``from_json`` undoes it."""

@@ -212,7 +212,7 @@ def divide(
                 groups=None if groups is None else [groups[i] for i in rows],
             )
         )
-    say(f"{counted(len(train_rows), 'record')} for training, {len(valid_rows)} for validation")
+    say(f"{counted(len(train_rows), 'record')} for training, {len(valid_rows):,} for validation")
     if not len(train_rows):
         raise BadTable(f"{first.records.source} leaves no record for training")
     if not len(valid_rows):

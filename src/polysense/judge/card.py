@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ..talk import counted
 from .evaluate import words
 
 #: Modality of all views -> the Hub's word for such a task; the Hub has none for several modalities together.
@@ -49,7 +50,7 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
     data, valid = facts["data"], facts.get("valid") or {}
     found = []
     if data["train"] < _FEW_RECORDS:
-        found.append(f"It has learned from {_count(data['train'], 'record')}: what it has not seen there it does not know.")
+        found.append(f"It has learned from {counted(data['train'], 'record')}: what it has not seen there it does not know.")
     rare = [(c, n) for c, n in zip(facts["classes"], facts.get("counts") or (), strict=False) if n < _FEW_OF_A_CLASS]
     if rare:
         found.append(
@@ -61,25 +62,25 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
         if absent > _OFTEN_MISSING * data["records"]:
             found.append(
                 f"{_md(view)} is missing in {absent / data['records']:.0%} of the records: what the model makes of it "
-                f"rests on {_count(data['records'] - absent, 'record')}."
+                f"rests on {counted(data['records'] - absent, 'record')}."
             )
     if not data["valid"]:
         found.append("No validation records were kept, so nothing is known of how well it answers.")
     elif valid.get("groups"):
         found.append(
-            f"The results are of {_count(data['valid'], 'validation record')}, which belong to only "
-            f"{_count(valid['groups'], 'group')} (equal values of '{_md(facts['recipe']['group'])}'); the intervals are over "
+            f"The results are of {counted(data['valid'], 'validation record')}, which belong to only "
+            f"{counted(valid['groups'], 'group')} (equal values of '{_md(facts['recipe']['group'])}'); the intervals are over "
             "groups."
         )
     else:
         found.append(
-            f"The results are of {_count(data['valid'], 'validation record')}. No group column was named: if several "
+            f"The results are of {counted(data['valid'], 'validation record')}. No group column was named: if several "
             "records come from one person, place or day, the model may know the person instead of the answer, and the "
             "results flatter it."
         )
-    for view, count in data["identical_in_train_and_valid"].items():
+    for view, same in data["identical_in_train_and_valid"].items():
         found.append(
-            f"{_md(view)}: {_count(count, 'validation record')} hold the very content of a training record; "
+            f"{_md(view)}: {counted(same, 'validation record')} hold the very content of a training record; "
             "the results flatter the model."
         )
     if data["valid"]:
@@ -90,7 +91,7 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
     found += _behind(valid)
     if data["bad_cells"]:
         policy = facts["recipe"]["on_bad"]
-        found.append(f"{_count(len(data['bad_cells']), 'cell')} of the tables could not be read (policy: {policy}).")
+        found.append(f"{counted(len(data['bad_cells']), 'cell')} of the tables could not be read (policy: {policy}).")
     if facts["towers"]:
         found.append(
             "The pretrained towers bring along what their own training data held, its gaps and its prejudices included."
@@ -179,7 +180,7 @@ def _what(facts: Mapping[str, Any]) -> str:
     recipe, classes = facts["recipe"], facts["classes"]
     lines = [
         f"A polysense model. It predicts {_md(recipe['target'] or 'the target')}, one of "
-        f"{_count(len(classes), 'class')}: {_names(map(_md, classes), most=30)}. "
+        f"{counted(len(classes), 'class')}: {_names(map(_md, classes), most=30)}. "
         "Any of the views below may be missing in a record.",
         "", "| View | Columns and their kinds | Read by |", "|---|---|---|",
     ]
@@ -211,14 +212,14 @@ def _results(facts: Mapping[str, Any]) -> str:
     valid = facts.get("valid")
     if not valid or not valid["scores"]:
         return "There were no validation records."
-    groups = f" in {_count(valid['groups'], 'group')}" if valid["groups"] else ""
+    groups = f" in {counted(valid['groups'], 'group')}" if valid["groups"] else ""
     shown = {"this model": valid["scores"]} | {
         _baseline(key, scores): scores for key, scores in valid["baselines"].items() if scores
     }
     measures = [key for key in _METRICS if all(key in scores for scores in shown.values())]
     lines = [
-        f"On {_count(valid['records'], 'validation record')}{groups}, with 95 % bootstrap intervals. Higher is better, but for "
-        "log loss and calibration error.",
+        f"On {counted(valid['records'], 'validation record')}{groups}, with 95 % bootstrap intervals. Higher is better, but "
+        "for log loss and calibration error.",
         "", "| | " + " | ".join(map(words, measures)) + " |", "|---|" + "---|" * len(measures),
     ]
     for label, scores in shown.items():
@@ -230,8 +231,8 @@ def _results(facts: Mapping[str, Any]) -> str:
 def _data(facts: Mapping[str, Any]) -> str:
     data = facts["data"]
     lines = [
-        f"{_md(facts['made']['source'])}: {_count(data['train'], 'record')} for training, {data['valid']:,} for validation"
-        + (f"; {_count(data['without_target'], 'record')} without a target left out" if data["without_target"] else "") + ".",
+        f"{_md(facts['made']['source'])}: {counted(data['train'], 'record')} for training, {data['valid']:,} for validation"
+        + (f"; {counted(data['without_target'], 'record')} without a target left out" if data["without_target"] else "") + ".",
         "", "| Column | Kind | Missing | Unreadable | Why this kind |", "|---|---|---|---|---|",
     ]
     bad: dict[str, int] = {}
@@ -299,11 +300,6 @@ def _interval(score: Mapping[str, Any], before: str = " ") -> str:
 
 def _figure(score: Mapping[str, Any]) -> str:
     return "-" if score["value"] is None else f"{score['value']:.3f}{_interval(score)}"
-
-
-def _count(n: int, noun: str) -> str:
-    plural = noun + ("es" if noun.endswith("s") else "s")
-    return f"{n:,} {noun if n == 1 else plural}"
 
 
 def _names(names: Iterable[str], most: int = _MOST_NAMES) -> str:

@@ -6,7 +6,6 @@ scores.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +14,11 @@ import numpy as np
 from ..data.rows import only
 from ..learn.rivals import FEW, Rivals, subsets_of
 from ..metrics import MEASURES, SHORT, Draws, Resamples, confusion, holm, judge, p_worse
+from ..talk import columns_of, counted, fitted
 from .detail import FEW_TEST, by_value, lowest, per_class, reliability, worth
 
 _LEVEL = 0.05
+_MOST_UNSEEN = 10  # classes that a warning names
 _MOST_CONFUSION = 1000  # classes up to which the whole confusion matrix is kept
 
 
@@ -190,9 +191,11 @@ def _warnings(targets: np.ndarray, names: list[Any], unseen: Mapping[str, int] |
     strange = int((targets < 0).sum())
     if not strange:
         return []
-    named = ", ".join(f"'{name}' ({count})" for name, count in (unseen or {}).items())
-    of = f": {named}" if named else ""
-    these = "1 record is" if strange == 1 else f"{strange} records are"
+    names = sorted(unseen or {}, key=lambda name: -unseen[name])
+    named = ", ".join(f"'{name}' ({unseen[name]})" for name in names[:_MOST_UNSEEN])
+    more = f" and {len(names) - _MOST_UNSEEN:,} more" if len(names) > _MOST_UNSEEN else ""
+    of = f": {named}{more}" if named else ""
+    these = f"{counted(strange, 'record')} {'is' if strange == 1 else 'are'}"
     return [f"{these} of a class unseen in training{of}: counted as wrong, left out of log loss"]
 
 
@@ -225,12 +228,12 @@ def _plain(value: Any) -> Any:
 def as_text(evaluation: Mapping[str, Any]) -> str:
     """The evaluation as tables for a terminal of 100 columns."""
     lines = [
-        f"{evaluation['records']} records"
+        counted(evaluation["records"], "record")
         + (f" in {evaluation['groups']} groups" if evaluation["groups"] else "")
     ]
     lines += [f"warning: {warning}" for warning in evaluation["warnings"]]
     if evaluation["bad_cells"]:
-        lines.append(f"{len(evaluation['bad_cells'])} bad cells, see the data report")
+        lines.append(f"{counted(len(evaluation['bad_cells']), 'bad cell')}, see the data report")
     if evaluation["scores"] is None:
         return "\n".join([*lines, "nothing to judge: no record has a target"])
     lines += ["", "measure             value   95 % interval"]
@@ -272,29 +275,9 @@ def _interval(score: Mapping[str, float | None]) -> str:
     return "" if score["low"] is None else f"[{score['low']:.3f}, {score['high']:.3f}]"
 
 
-def columns_of(text: str) -> int:
-    """Columns of a terminal that a text takes: two for a Chinese character.
-
-    >>> columns_of("views"), columns_of("视图")
-    (5, 4)
-    """
-    return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text
-    )
-
-
-def _fitted(text: str, width: int) -> str:
-    """Text filled or cut to a width in terminal columns."""
-    if columns_of(text) > width:
-        while columns_of(text) > width - 1:
-            text = text[:-1]
-        text += "…"
-    return text + " " * (width - columns_of(text))
-
-
 def _score_line(label: str, scores: Mapping[str, Any]) -> str:
     accuracy = scores["accuracy"]
-    return (f"{_fitted(label, 34)} {_number(accuracy['value']):>8}  {_interval(accuracy):<16}  "
+    return (f"{fitted(label, 34)} {_number(accuracy['value']):>8}  {_interval(accuracy):<16}  "
             f"{_number(scores['macro_f1']['value']):>7}  {_number(scores['log_loss']['value']):>8}")
 
 
@@ -306,7 +289,7 @@ def _subset_lines(evaluation: Mapping[str, Any]) -> list[str]:
     lines = ["accuracy by views present; differences in points, with 95 % intervals",
              f"{'views':<{width}} records  model  specialist  difference           filled  difference"]
     for name, row in zip(names, evaluation["subsets"], strict=True):
-        lines.append(f"{_fitted(name, width)} {row['records']:>7}  {_subset_numbers(row)}")
+        lines.append(f"{fitted(name, width)} {row['records']:>7}  {_subset_numbers(row)}")
     mean = evaluation.get("subsets_mean")
     if mean and mean["difference"]:
         lines.append(
@@ -325,12 +308,12 @@ def _by_lines(by: Mapping[str, Any]) -> list[str]:
     width = min(max(18, columns_of(by["column"]), *map(columns_of, names)), 34)
     lines = [
         f"by '{by['column']}'; accuracy with 95 % intervals, difference to all records in points",
-        f"{_fitted(by['column'], width)} records  accuracy  95 % interval   difference           macro F1  log loss",
+        f"{fitted(by['column'], width)} records  accuracy  95 % interval   difference           macro F1  log loss",
     ]
     for name, row in zip(names, by["values"], strict=True):
         accuracy, loss = row["scores"]["accuracy"], row["scores"]["log_loss"]["value"]
         lines.append(
-            f"{_fitted(name, width)} {row['records']:>7}  {_number(accuracy['value']):>8}  {_interval(accuracy):<14}  "
+            f"{fitted(name, width)} {row['records']:>7}  {_number(accuracy['value']):>8}  {_interval(accuracy):<14}  "
             f"{_apart(row['difference']):<19}  {_number(row['scores']['macro_f1']['value']):>8}  {_number(loss):>8}"
             + (" (few)" if row["too_few"] else "")
         )

@@ -17,6 +17,7 @@ from ..modality.towers import default_encoder
 from ..own import Own
 from ..registry import encoders as encoder_shelf
 from ..registry import modalities
+from ..talk import aligned
 from .gather import sample, tell_kinds
 from .plan import check_encoder, split_name
 
@@ -40,7 +41,7 @@ def choose_encoders(
         BadOption: an encoder or option that does not fit the view.
         BadTable: no training record has a readable view.
     """
-    made = {}
+    made, name_of = {}, dict(zip(sorted(cells), aligned(sorted(cells)), strict=True))
     for view in sorted(cells):
         mine = dict(options.get(view, {}))
         values = sample(cells[view], rows, seed)
@@ -67,7 +68,7 @@ def choose_encoders(
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             encoder.fit(values)
-        say(f"{view} <- {encoder.name}: {reason}")
+        say(f"{name_of[view]} <- {encoder.name}: {reason}")
         made[view] = encoder
     return made
 

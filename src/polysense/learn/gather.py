@@ -125,7 +125,7 @@ def gather(
     found = Gathered(names, np.zeros((0, 0), bool))
     for view in names:
         encoder, mine = encoders[view], cells[view]
-        with bar(f"{view}: {encoder.name}", int(mine.present.sum())) as advance:
+        with bar(f"{view}: read by {encoder.name}", int(mine.present.sum())) as advance:
             # a tuned tower neither reads nor fills the cache: only frozen outputs lie there
             if encoder.frozen:
                 found.outputs[view] = frozen(encoder, mine, cache, pool=not positions, advance=advance)

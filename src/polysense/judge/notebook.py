@@ -1,0 +1,122 @@
+"""A model and its answers at a glance, as HTML for notebooks.
+
+Every style stands in the element that it is for and every colour is a shade of the page's own text colour:
+light and dark pages both keep their look, and nothing outside the box is touched or fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+_BOX = (
+    "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em 1em;margin:.4em 0;max-width:52em;"
+    "font-family:system-ui,sans-serif;font-size:13px;line-height:1.45;overflow-x:auto;color:inherit"
+)
+_TABLE = "border-collapse:collapse;margin:.4em 0;background:transparent;color:inherit"
+_CELL = "text-align:left;vertical-align:top;padding:.15em 1.2em .15em 0;border:0;background:transparent;color:inherit"
+_HEAD = _CELL + ";opacity:.65;font-weight:normal"
+_BAR = "display:inline-block;height:.65em;background:currentColor;opacity:.35;border-radius:2px"
+_MOST_ROWS = 10
+_MOST_CLASSES = 12
+_MOST_TEXT = 60
+
+
+def settings_html(settings: Mapping[str, Any]) -> str:
+    """A model that has learned nothing yet: what it was told.
+
+    Args:
+        settings: {name: value}, those that differ from their defaults.
+    """
+    told = "".join(_row(name, _short(value)) for name, value in settings.items())
+    body = f'<table style="{_TABLE}">{told}</table>' if told else "every setting at its default"
+    return _box("Model, not fitted yet", body)
+
+
+def model_html(
+    *, target: Any, classes: Sequence[Any], encoders: Mapping[str, str], fusion: str, regressions: float,
+    data: Mapping[str, Any], made: Mapping[str, Any], valid: Mapping[str, Any] | None,
+) -> str:
+    """A fitted model: what it predicts, who reads which view, how well it answers.
+
+    Args:
+        encoders: {view: name of its encoder}.
+        regressions: their share of the answer.
+        data: what ``data_facts`` gave.
+        made: what ``made_facts`` gave.
+        valid: evaluation on the validation records, if there were any.
+    """
+    named = ", ".join(_short(name, 24) for name in classes[:_MOST_CLASSES])
+    more = f" and {len(classes) - _MOST_CLASSES:,} more" if len(classes) > _MOST_CLASSES else ""
+    rows = [
+        _row("views", "<br>".join(f"{_short(view)} ← {_short(name)}" for view, name in sorted(encoders.items()))),
+        _row("fusion", _short(fusion)),
+        _row("answers", f"{1 - regressions:.0%} network, {regressions:.0%} logistic regressions on the same views"),
+        _row("records", f"{data['train']:,} for training, {data['valid']:,} for validation, from {_short(made['source'])}"),
+        _row("made", f"{_short(made['date'])}, {made['cpu_seconds']:,} CPU seconds, seed {made['seed']}"),
+    ]
+    body = f"one of {len(classes):,} classes: {named}{more}" + f'<table style="{_TABLE}">{"".join(rows)}</table>'
+    return _box(f"Model of {_short(target or 'the target')}", body + _scores(valid))
+
+
+def answers_html(
+    predictions: Sequence[Any], probabilities: Sequence[float], present: Sequence[Sequence[str]], bad_cells: int
+) -> str:
+    """Answers: the first few of them, each with its probability and the views it was given from.
+
+    Args:
+        predictions: of all records.
+        probabilities: of these predictions.
+        present: the views that each record has.
+        bad_cells: how many cells could not be read.
+    """
+    head = "".join(f'<th style="{_HEAD}">{name}</th>' for name in ("row", "prediction", "probability", "from"))
+    lines = []
+    for row, (said, share, views) in enumerate(zip(predictions[:_MOST_ROWS], probabilities, present, strict=False)):
+        bar = f'<span style="{_BAR};width:{5 * float(share):.2f}em"></span> {float(share):.2f}'
+        cells = (str(row), _short(said), bar, ", ".join(map(_short, views)) or "nothing: the shares in training")
+        lines.append("<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>")
+    table = f'<table style="{_TABLE}"><tr>{head}</tr>{"".join(lines)}</table>' if lines else ""
+    n = len(predictions)
+    more = f"and {n - _MOST_ROWS:,} more" if n > _MOST_ROWS else ""
+    bad = f"{bad_cells:,} cell{'s' * (bad_cells != 1)} could not be read" if bad_cells else ""
+    return _box(f"{n:,} answer{'s' * (n != 1)}", table + "; ".join(filter(None, (more, bad))))
+
+
+def _scores(valid: Mapping[str, Any] | None) -> str:
+    if not valid or not valid["scores"]:
+        return "no validation records: nothing is known of how well it answers"
+    baselines = {key: scores for key, scores in valid["baselines"].items() if scores}
+    names = {
+        "majority": "most frequent class", "concat_logistic": "plain concatenation",
+        "best_single": f"best single view, {baselines.get('best_single', {}).get('view')}",
+    }
+    shown = {"this model": valid["scores"]} | {names[key]: scores for key, scores in baselines.items()}
+    head = "".join(f'<th style="{_HEAD}">{name}</th>' for name in ("on validation", "accuracy", "95 % interval", "macro F1"))
+    lines = []
+    for label, scores in shown.items():
+        accuracy, f1 = scores["accuracy"], scores["macro_f1"]
+        interval = "" if accuracy["low"] is None else f"{accuracy['low']:.3f} to {accuracy['high']:.3f}"
+        cells = (_short(label), f"{accuracy['value']:.3f}", interval, "" if f1["value"] is None else f"{f1['value']:.3f}")
+        bold = ";font-weight:600" if label == "this model" else ""
+        lines.append("<tr>" + "".join(f'<td style="{_CELL}{bold}">{cell}</td>' for cell in cells) + "</tr>")
+    return f'<table style="{_TABLE}"><tr>{head}</tr>{"".join(lines)}</table>'
+
+
+def _row(name: str, html: str) -> str:
+    return f'<tr><td style="{_HEAD}">{escape(name)}</td><td style="{_CELL}">{html}</td></tr>'
+
+
+def _box(title: str, body: str) -> str:
+    return f'<div style="{_BOX}"><div style="font-weight:600">{title}</div>{body}</div>'
+
+
+def _short(value: Any, most: int = _MOST_TEXT) -> str:
+    """A value of the user, on one line, cut and escaped.
+
+    >>> _short("<b> " + "x" * 100, 8)
+    '&lt;b&gt; xxx…'
+    """
+    text = " ".join(str(value).split())
+    return escape(text if len(text) <= most else text[: most - 1] + "…")
