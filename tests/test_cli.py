@@ -494,3 +494,18 @@ def test_ctrl_c_while_everything_is_read_in_is_one_line(shop):
             [sys.executable, "-c", code, word, str(shop.parent / "model"), str(shop)],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         assert (done.returncode, done.stderr) == (130, "polysense: interrupted\n"), word
+
+
+@pytest.mark.parametrize(("fusion", "option", "words"), [
+    ("attention", "hidden=0", "fusion.hidden=0 must be at least 1"),
+    ("transformer", "depth=0", "fusion.depth=0 must be at least 1"),
+    ("transformer", "heads=5", "fusion.heads=5 must divide the width 8"),
+    ("transformer", "dropout=1.0", "fusion.dropout=1.0 must be at least 0 and below 1"),
+    ("concat", "dropout=-0.5", "fusion.dropout=-0.5 must be at least 0"),
+    ("gated", "dropout=2.0", "fusion.dropout=2.0 must be at least 0"),
+    ("sum", "temperature=0.0", "fusion.temperature=0.0 must be above 0"),
+])
+def test_an_impossible_fusion_is_refused_before_any_encoder_is_fitted(run, shop, monkeypatch, fusion, option, words):
+    monkeypatch.setattr("polysense.model.choose_encoders", lambda *_, **__: pytest.fail("too late"))
+    code, _, err = run("fit", shop, "--target", "label", "--out", "m", "--fusion", fusion, "--set", f"fusion.{option}", *TINY)
+    assert code == 2 and words in one_line(err)

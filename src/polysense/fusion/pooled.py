@@ -12,6 +12,7 @@ from ..errors import BadOption
 from ..layers import Slots, masked_softmax, stack_views
 from ..registry import fusions
 from ..tokens import Tokens
+from . import check_count, check_share
 
 
 @fusions("concat")
@@ -35,6 +36,7 @@ class Concat(Fusion):
 
     def __init__(self, views: Sequence[str], dim: int, *, dropout: float = 0.4) -> None:
         super().__init__()
+        check_share("dropout", dropout)
         self.slots = Slots(views, dim)
         width = len(self.slots.views) * (dim + 1)
         self.mix = nn.Sequential(nn.Linear(width, dim), nn.GELU(), nn.Dropout(dropout))
@@ -97,6 +99,9 @@ class Attention(Fusion):
 
     forward: {view: (B, T_v, D)} -> (B, 1, D)
 
+    Raises:
+        BadOption: hidden < 1.
+
     >>> from polysense import demo
     >>> Attention(["a", "b", "c"], 8)(demo.parts(8)).x.shape
     torch.Size([3, 1, 8])
@@ -104,6 +109,7 @@ class Attention(Fusion):
 
     def __init__(self, views: Sequence[str], dim: int, *, hidden: int = 64) -> None:
         super().__init__()
+        check_count("hidden", hidden)
         self.views = sorted(views)
         self.score = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
@@ -139,6 +145,7 @@ class Gated(Fusion):
 
     def __init__(self, views: Sequence[str], dim: int, *, dropout: float = 0.4) -> None:
         super().__init__()
+        check_share("dropout", dropout)
         self.slots = Slots(views, dim)
         count = len(self.slots.views)
         self.gate = nn.Linear(count * (dim + 1), count * dim)

@@ -12,6 +12,7 @@ from ..errors import BadOption
 from ..layers import Block
 from ..registry import fusions
 from ..tokens import Tokens
+from . import check_count, check_share
 
 
 @fusions("transformer")
@@ -33,7 +34,7 @@ class Transformer(Fusion):
     forward: {view: (B, T_v, D)} -> (B, 1 + sum T_v, D); weight puts pooling on the summary token
 
     Raises:
-        BadOption: heads do not divide D.
+        BadOption: heads do not divide D, depth < 1, dropout outside [0, 1).
 
     >>> from polysense import demo
     >>> Transformer(["a", "b", "c"], 8, heads=2)(demo.parts(8)).pooled().shape
@@ -48,7 +49,9 @@ class Transformer(Fusion):
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
-            raise BadOption(f"fusion.heads={heads} must divide the width {dim}")
+            raise BadOption(f"fusion.heads={heads} must divide the width {dim}; choose other heads or another train.dim")
+        check_count("depth", depth)
+        check_share("dropout", dropout)
         self.views, self.positions = sorted(views), positions
         self.view_VD = nn.Parameter(torch.randn(len(self.views), dim) * 0.02)
         self.summary_D = nn.Parameter(torch.randn(dim) * 0.02)
