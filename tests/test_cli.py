@@ -85,6 +85,17 @@ def test_evaluate(door, evaluated):
     assert page.lstrip().lower().startswith("<!doctype html")
 
 
+def test_evaluate_by_a_column_in_chinese(door, fitted):
+    """The figures of each value in JSON and text; the page speaks Chinese."""
+    done = door.polysense("evaluate", "model", "weather.csv", "--by", "place", "--lang", "zh",
+                          "--json", "out/by.json", "--html", "out/zh.html")
+    assert done.returncode == 0 and "by 'place'" in done.stdout, done.stderr
+    by = json.loads((door.folder / "out" / "by.json").read_text(encoding="utf-8"))["by"]
+    assert by["column"] == "place" and sum(row["records"] for row in by["values"]) == 36
+    page = (door.folder / "out" / "zh.html").read_text(encoding="utf-8")
+    assert 'lang="zh-CN"' in page and "模型是怎样得到的" in page and "按 place 细分" in page
+
+
 def test_help_as_a_process():
     done = subprocess.run([sys.executable, "-m", "polysense.cli"], capture_output=True, text=True)
     assert done.returncode == 0 and all(command in done.stdout for command in COMMANDS) and done.stderr == ""
@@ -292,6 +303,8 @@ def one_line(err: str) -> str:
     (["predict", "MODEL.pt", "SHOP"], ["could run code"]),
     (["evaluate", "MODEL", "nowhere.csv"], ["nowhere.csv"]),
     (["evaluate", "MODEL", "SHOP", "--jason", "x"], ["--jason"]),
+    (["evaluate", "MODEL", "SHOP", "--by", "colour"], ["colour"]),
+    (["evaluate", "MODEL", "SHOP", "--lang", "fr"], ["'fr'", "en"]),
     (["show", "nowhere.csv"], ["nowhere.csv"]),
     (["list", "encoder"], ["did you mean 'encoders'"]),
 ])

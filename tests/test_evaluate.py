@@ -378,3 +378,11 @@ def test_wide_letters_keep_the_columns_of_the_terminal():
     assert any("图片" in line for line in rows) and len(ends) == 1
     assert columns_of(lines[start].split("  model")[0]) in ends
     assert _fitted("一二三四五", 7) == "一二三…" and columns_of(_fitted("一二三四五", 8)) == 8
+
+
+def test_a_lowest_value_above_the_whole_is_not_called_low():
+    """Where the worst of the counted values still lies above all records, the few ones are to blame."""
+    found = by_hand(["A"] * 40 + ["B"] * 40)
+    for row in found["by"]["values"]:
+        row["difference"]["accuracy"] = {"value": 0.1, "low": 0.05, "high": 0.2}
+    assert "no counted value has a lower accuracy" in as_text(found) and "lowest accuracy" not in as_text(found)

@@ -214,10 +214,11 @@ def _missing(say: Words, share: float) -> str:
 
 
 def _absent(say: Words, facts: Mapping[str, Any]) -> str:
+    """Views that are more often absent than a column of their name is empty: of several columns, or unreadable."""
     records = max(1, facts.get("records", 1))
     body = "".join(
         f'<tr><th scope="row">{escape(view)}</th><td class="n">{_missing(say, n / records)}</td></tr>'
-        for view, n in facts.get("absent", {}).items()
+        for view, n in facts.get("absent", {}).items() if facts.get("empty", {}).get(view) != n
     )
     if not body:
         return ""

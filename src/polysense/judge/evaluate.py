@@ -322,9 +322,13 @@ def _by_lines(by: Mapping[str, Any]) -> list[str]:
         lines.append(f"(few): under {FEW_TEST} records")
     if worst is None:
         return [*lines, f"fewer than two values have {FEW_TEST} records; there is nothing to compare"]
-    high = worst["difference"]["accuracy"]["high"]
-    clear = "below all records" if high < 0 else "not clearly below all records (the interval reaches zero)"
-    return [*lines, f"lowest accuracy: {value_name(worst)}, {clear}; the lowest of several values looks worse than it is"]
+    if worst["difference"]["accuracy"]["value"] >= 0:
+        return [*lines, "no counted value has a lower accuracy than all records together"]
+    clear = "" if worst["difference"]["accuracy"]["high"] < 0 else "not clearly "
+    return [
+        *lines,
+        f"lowest accuracy: {value_name(worst)}, {clear}below all records; the lowest of several values looks worse than it is",
+    ]
 
 
 def value_name(row: Mapping[str, Any]) -> str:

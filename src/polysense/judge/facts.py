@@ -73,11 +73,10 @@ def shown_made(
     parts = []
     for view, encoder in encoders.items():
         state = encoder.state()
-        trained = any(parameter.requires_grad for parameter in encoder.parameters())
         if encoder.tower:
             regime = "tuned" if "tuned" in state else "frozen"
         else:
-            regime = "scratch" if trained else "fixed"
+            regime = "fixed" if encoder.frozen else "scratch"
         parts.append({"view": view, "encoder": encoder.name, "regime": regime, "tower": state.get("tower")})
     return {
         "parts": parts, "mixture": share,

@@ -476,6 +476,8 @@ def _worst(say: Words, by: Mapping[str, Any]) -> str:
     if worst is None:
         return say("by_nothing", few=FEW_TEST)
     accuracy, apart = worst["scores"]["accuracy"], worst["difference"]["accuracy"]
+    if apart["value"] >= 0:
+        return say("by_none")
     return _joined(say, [
         say("by_lowest", value=_part(say, worst), accuracy=_percent(say, accuracy), interval=_range(accuracy),
             difference=_both_points(apart)),

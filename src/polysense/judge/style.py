@@ -47,7 +47,7 @@ th { font-weight: 500; text-align: left; } thead th { color: var(--soft); font-s
 th, td { padding: .28rem .9rem .28rem 0; } tr > :last-child { padding-right: 0; }
 .n { text-align: right; white-space: nowrap; }
 table.rows tbody tr + tr > * { border-top: 1px solid var(--faint); } table.rows td, table.rows tbody th { vertical-align: top; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; } .wide + p, table + p { margin-top: .9rem; }
 details { margin: 1rem 0; } summary { cursor: pointer; color: var(--model); padding: .2rem 0; }
 table.plots { width: 100%; } table.plots tbody > tr > * { padding-top: 0; padding-bottom: 0; }
 table.plots .plot { min-width: 9rem; padding-left: .4rem; padding-right: 1.2rem; }
@@ -115,7 +115,9 @@ code { font-size: .9em; } td code { overflow-wrap: anywhere; }
   nav.side b { display: block; color: var(--soft); font-weight: 500; font-size: .86rem; margin-bottom: .3rem; }
   details.side { display: none; } header.top, main, footer { grid-column: 2; min-width: 0; }
 }
-@media screen and (max-width: 46rem) {
+@media screen and (max-width: 66rem) { table.classes td .spread { display: block; line-height: 1.2; }
+  table.classes tbody tr > * { padding-bottom: .25rem; } table.classes td:last-child { overflow-wrap: anywhere; } }
+@media screen and (max-width: 46rem) { table.classes td .spread { display: inline; }
   .page { padding: 1.2rem .9rem 3rem; } h1 { font-size: 1.5rem; } section { margin-top: 2.4rem; }
   .tiles { grid-template-columns: 1fr 1fr; }
   table.plots, table.plots caption, table.plots tbody, table.plots tfoot { display: block; }

@@ -99,6 +99,7 @@ WORDS: dict[str, dict[str, str]] = {
                     "worse than it is.",
         "by_unclear": "The interval holds zero: these records do not show that any value is clearly lower.",
         "by_nothing": "Fewer than two values have {few} records: there is nothing to compare.",
+        "by_none": "No value with enough records has a lower accuracy than all records together.",
         "by_fine": "Pale rows have under {few} records. The line is the accuracy of all records.",
         "others": "{n} others", "empty": "empty", "difference": "difference",
         # learning
@@ -197,6 +198,7 @@ WORDS["zh"] = {
     "by_clear": "整个区间都在零以下，确实低于总体；但它是多个取值中最低的一个，看上去总会比实际更差。",
     "by_unclear": "区间包含零：这些记录不足以说明哪个取值明显更低。",
     "by_nothing": "满 {few} 条记录的取值不足两个，无从比较。",
+    "by_none": "记录足够的取值中，没有哪个的准确率低于全部记录。",
     "by_fine": "浅色的行不足 {few} 条记录。竖线是全部记录的准确率。",
     "others": "其他 {n} 个取值", "empty": "空", "difference": "差值",
     "loss": "损失", "loss_axis": "损失（奈特）", "training": "训练", "validation": "验证", "valid_accuracy": "验证准确率",
