@@ -61,8 +61,7 @@ def regressions(
         rows = np.flatnonzero(which.reshape(-1) == p)
         known = subset if subset in rivals.subsets else tuple(rivals.views)
         mine = {view: only(features[view], rows) for view in known}
-        both = (rivals.answer(known, mine, present_NV[rows], filled=filled) for filled in asked)
-        answers[rows] = sum(both) / len(asked)
+        answers[rows] = rivals.mean_answer(known, mine, present_NV[rows], asked)
     return answers
 
 

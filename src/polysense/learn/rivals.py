@@ -118,8 +118,10 @@ class Scale:
 
             if not present_N.any():
                 return sparse.csr_array(shape)
-            keep = sparse.diags_array(present_N.astype(np.float64))
-            return (keep @ sparse.csr_array(block) @ sparse.diags_array(self.scale)).tocsr()
+            block = sparse.csr_array(block)
+            here = np.repeat(present_N, np.diff(block.indptr))
+            data = np.where(here, block.data * self.scale[block.indices], 0.0)
+            return sparse.csr_array((data, block.indices, block.indptr), shape=shape)
         out = np.zeros(shape)
         if out.size and present_N.any():
             out[present_N] = (np.asarray(block)[present_N] - self.mean) * self.scale
@@ -288,11 +290,18 @@ class Rivals:
         Returns:
             (B, C).
         """
+        return self.mean_answer(subset, features, present, (filled,))
+
+    def mean_answer(
+        self, subset: Sequence[str], features: Features, present: np.ndarray, kinds: Sequence[bool]
+    ) -> np.ndarray:
+        """(B, C): mean of ``answer`` over several values of ``filled``, from features that are read once."""
         key, present = self._key(subset), np.asarray(present, bool)
         out = np.zeros((len(present), len(self.prior)))
         for some in slices(len(present)):
             mine = self._blocks({view: features[view][some] for view in key}, present[some], key)
-            out[some] = self._answer(key, mine, present[some], filled=filled)
+            for filled in kinds:
+                out[some] += self._answer(key, mine, present[some], filled=filled) / len(kinds)
         return out
 
     def _answer(self, key: Subset, blocks: Features, present: np.ndarray, *, filled: bool) -> np.ndarray:
