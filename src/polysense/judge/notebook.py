@@ -14,7 +14,7 @@ _BOX = (
     "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em 1em;margin:.4em 0;max-width:52em;"
     "font-family:system-ui,sans-serif;font-size:13px;line-height:1.45;overflow-x:auto;color:inherit"
 )
-_TABLE = "border-collapse:collapse;margin:.4em 0;background:transparent;color:inherit"
+_TABLE = "border-collapse:collapse;font-size:inherit;margin:.4em 0;background:transparent;color:inherit"
 _CELL = "text-align:left;vertical-align:top;padding:.15em 1.2em .15em 0;border:0;background:transparent;color:inherit"
 _HEAD = _CELL + ";opacity:.65;font-weight:normal"
 _BAR = "display:inline-block;height:.65em;background:currentColor;opacity:.35;border-radius:2px"
