@@ -83,6 +83,12 @@ def tuned(tiny_towers, rows):
     return made
 
 
+@pytest.fixture(scope="module")
+def frozen(tiny_towers, rows):
+    """The same without tuning."""
+    return small_model(tiny_towers, tune=None).fit(rows)
+
+
 # --- what moves ----------------------------------------------------------------------------------
 
 
@@ -298,10 +304,9 @@ def test_a_share_that_was_given_stays(tiny_towers, rows, tmp_path):
 
 
 @pytest.mark.parametrize("lora", [0, 2])
-def test_a_destructive_rate_ends_in_the_frozen_solution(tiny_towers, rows, lora, capsys):
+def test_a_destructive_rate_ends_in_the_frozen_solution(tiny_towers, rows, frozen, lora, capsys):
     if lora:
         pytest.importorskip("peft")
-    frozen = small_model(tiny_towers, tune=None).fit(rows)
     broken = small_model(
         tiny_towers, **{"tune.rate": 50.0, "tune.rest": 50.0, "tune.lora": lora}
     ).set_params(verbose=True).fit(rows)
@@ -313,8 +318,7 @@ def test_a_destructive_rate_ends_in_the_frozen_solution(tiny_towers, rows, lora,
     assert vars(broken.regressions_) == vars(frozen.regressions_)
 
 
-def test_the_rivals_stay_what_they_were(tiny_towers, rows, tuned):
-    frozen = small_model(tiny_towers, tune=None).fit(rows)
+def test_the_rivals_stay_what_they_were(rows, tuned, frozen):
     ours, theirs = (made.evaluate(rows)["baselines"]["concat_logistic"] for made in (tuned, frozen))
     assert ours == theirs
 
@@ -353,7 +357,7 @@ def test_killed_while_tuning_and_resumed_it_ends_in_the_same_bits(tiny_towers, t
 
 
 @pytest.mark.parametrize("lora", [0, 2])
-def test_saved_and_loaded_it_answers_with_equal_bits(tiny_towers, rows, tuned, lora, tmp_path):
+def test_saved_and_loaded_it_answers_with_equal_bits(tiny_towers, rows, tuned, frozen, lora, tmp_path):
     if lora:
         pytest.importorskip("peft")
         tuned = small_model(tiny_towers, **HELPS | {"tune.lora": lora, "tune.rate": 3e-2}).fit(rows)
@@ -362,12 +366,13 @@ def test_saved_and_loaded_it_answers_with_equal_bits(tiny_towers, rows, tuned, l
     again = polysense.load(tmp_path / "model")
     answers = tuned.predict_proba(rows)
     assert np.array_equal(again.predict_proba(rows), answers)
+    how = "through factors of rank 2" if lora else "whole, their weights lie here"
+    assert f"the towers of picture, text were tuned ({how})" in (tmp_path / "model" / "README.md").read_text()
     assert again.tune == "all" and again.made_["tuned"] == tuned.made_["tuned"]
     again.save(tmp_path / "copy")
     assert np.array_equal(polysense.load(tmp_path / "copy").predict_proba(rows), answers)
     alone = np.concatenate([again.predict_proba([row]) for row in rows[:12]])
     assert np.abs(alone - answers[:12]).max() < 1e-5
-    frozen = small_model(tiny_towers, tune=None).fit(rows)
     assert not np.allclose(frozen.predict_proba(rows), answers)
 
 
@@ -402,14 +407,13 @@ def test_factors_need_the_very_tower_they_were_made_for(tiny_towers, texts, tmp_
         polysense.load(tmp_path / "model").predict(texts)
 
 
-def test_a_tuned_tower_leaves_the_cache_of_frozen_outputs_alone(tiny_towers, rows, tuned, monkeypatch):
+def test_a_tuned_tower_leaves_the_cache_of_frozen_outputs_alone(tiny_towers, rows, tuned, frozen, monkeypatch):
     fresh = [{**row, "text": f"red {i}"} for i, row in enumerate(rows)]
     asked = []
     find = Cache.put
     monkeypatch.setattr(Cache, "put", lambda self, *args: asked.append(args[0]) or find(self, *args))
     before = tuned.predict_proba(fresh)
     assert not asked, "with no share of regressions nothing frozen is asked for"
-    frozen = small_model(tiny_towers, tune=None).fit(rows)
     cold = small_model(tiny_towers, tune=None).set_params(cache=False).fit(rows)
     assert np.allclose(frozen.predict_proba(fresh), cold.predict_proba(fresh), atol=1e-5)
     assert np.array_equal(tuned.predict_proba(fresh), before)

@@ -264,6 +264,14 @@ def _made(facts: Mapping[str, Any]) -> str:
             source = f"{tower['source']} {tower['version']}".strip()
             cells = (_md(tower["name"]), _md(view), _md(source), _md(tower["licence"] or "unknown"), tower["sha256"][:16])
             lines.append(f"| {' | '.join(cells)} |")
+    tuned = made.get("tuned")
+    if tuned and tuned["kept"] == "tuned":
+        rank = tuned["options"]["lora"]
+        how = f"through factors of rank {rank}" if rank else "whole, their weights lie here"
+        lines += ["", (
+            f"Of these the towers of {_names(_md(view) for view in tuned['views'])} were tuned ({how}): validation log loss "
+            f"{tuned['frozen']['loss']:.3f} with the towers frozen, {tuned['tuned']['loss']:.3f} tuned."
+        )]
     return "\n".join(lines)
 
 

@@ -409,7 +409,9 @@ def _unfilled(name: str, folder: Path, untrained: Collection[str]) -> Opened:
     with quiet_transformers(), torch.random.fork_rng():
         try:
             kind = transformers.CONFIG_MAPPING[config["model_type"]]
-            module = transformers.AutoModel.from_config(kind.from_dict(config), dtype=torch.float32)
+            module = transformers.AutoModel.from_config(
+                kind.from_dict(config), dtype=torch.float32, trust_remote_code=False
+            )
         except Exception as error:  # an unknown kind, numbers that do not fit each other
             first = str(error).strip().split("\n")[0]
             raise BadModel(f"tower '{name}': no network can be made of {folder / 'config.json'}: {first}") from None
@@ -637,7 +639,7 @@ def _merged(
         weight = part(module).get_submodule(name).weight
         product = torch.as_tensor(factors[f"{name}.B"]) @ torch.as_tensor(factors[f"{name}.A"])
         with torch.no_grad():
-            weight.add_(product.reshape(weight.shape))
+            weight.add_(product.reshape(weight.shape).to(weight.device))
     return Opened(module, opened.config, opened.untrained)
 
 
