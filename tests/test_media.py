@@ -217,6 +217,13 @@ def test_samples_that_are_no_numbers_are_refused_with_their_place(value, word):
     assert word in reason(decode_audio, sound(np.stack([SAMPLES, samples], 1), subtype="DOUBLE"))
 
 
+def test_samples_that_overflow_when_resampled_are_refused():
+    """Found by bench/fuzz.py: finite samples of 3e38 became infinite at another rate."""
+    samples = np.zeros(400, np.float32)
+    samples[100:110] = [3e38, -3e38] * 5
+    assert "samples as large as 3.0e+38" in reason(decode_audio, sound(samples, hz=8000, subtype="FLOAT"))
+
+
 def test_channels_are_averaged_and_rates_converted():
     both = decode_audio(sound(np.stack([SAMPLES, -SAMPLES], 1), subtype="FLOAT"))
     assert np.abs(both).max() == 0

@@ -17,7 +17,7 @@ from .contracts import Encoder, Plain
 from .data.reading import Cells
 from .data.schema import Schema
 from .data.tables import Table
-from .errors import BadModel
+from .errors import BadModel, PolysenseError
 from .judge.card import card
 from .layers import Condition
 from .learn import blend
@@ -97,21 +97,39 @@ def load(folder: str | Path, own: Mapping[str, torch.nn.Module] | None = None) -
     facts, parts = store.load(folder)
     if facts.get("kind") != "model":
         raise BadModel(f"{folder} holds a {facts.get('kind')}, not a model")
+    try:
+        return _again(Path(folder), facts, parts, own or {})
+    except PolysenseError:
+        raise
+    except Exception as error:  # hashes fit, and yet it is not what we write: any type may come out
+        said = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise BadModel(f"{folder} is damaged: its state cannot be read ({said}); fit the model anew") from error
+
+
+def _again(
+    folder: Path, facts: Mapping[str, Any], parts: Mapping[str, Any], own: Mapping[str, torch.nn.Module]
+) -> tuple[dict[str, Any], Learned]:
+    """What ``load`` returns, from what the store holds."""
     recipe = facts["recipe"]
     plan = Plan.of(recipe["fusion"], recipe["task"], recipe["options"])
     task = tasks.make(recipe["task"], **parts["model"]["task"]["options"])
     task.load(parts["model"]["task"]["state"])
-    encoders, conditions = encoders_again(parts["model"]["encoders"], own or {}, Path(folder))
-    with torch.random.fork_rng():
-        network = Network(Encoders(encoders, conditions), plan.fusion, task, **plan.training.network())
+    encoders, conditions = encoders_again(parts["model"]["encoders"], own, folder)
     weights = {key: torch.tensor(value) for key, value in parts["model"]["weights"].items()}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError:
-        raise BadModel(
-            f"{folder} does not fit this version of polysense ({facts['made']['versions']['polysense']} wrote it); "
-            "fit the model anew"
-        ) from None
+
+    def made() -> Network:
+        return Network(Encoders(encoders, conditions), plan.fusion, task, **plan.training.network())
+
+    with torch.random.fork_rng():
+        with torch.device("meta"):  # shapes only: a folder that lies about its widths takes no memory
+            wanted = {key: value.shape for key, value in made().state_dict().items()}
+        if wanted != {key: value.shape for key, value in weights.items()}:
+            raise BadModel(
+                f"{folder} does not fit this version of polysense ({facts['made']['versions']['polysense']} wrote it); "
+                "fit the model anew"
+            )
+        network = made()
+    network.load_state_dict(weights)
     schema = Schema.from_json(facts["schema"])
     plains = plains_again(parts["rivals"]["plain"], schema)
     return recipe, Learned(

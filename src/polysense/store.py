@@ -267,7 +267,7 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
             files[name] = data
     try:
         return main, {name: unpack(tree, _arrays(files, name), files) for name, tree in main["parts"].items()}
-    except (KeyError, RecursionError):
+    except (KeyError, TypeError, RecursionError):
         raise BadModel(f"{folder / MAIN} is damaged: it names an array or a file that is not there") from None
 
 

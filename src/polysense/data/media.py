@@ -16,7 +16,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,7 +232,8 @@ def decode_image(data: bytes, *, limits: Limits = Limits(), pixels: int | None =
         if pixels is not None and picture.format == "JPEG":
             scale = pixels / min(width, height)
             picture.draft(None, (-int(-width * scale // 1), -int(-height * scale // 1)))
-        picture.load()
+        with _quiet() if picture.format == "TIFF" else nullcontext():  # its tags are read, and warned of, this late
+            picture.load()
         return _rgb(_upright(picture))
     except BadCell:
         raise
@@ -361,6 +362,8 @@ def decode_audio(data: bytes, *, limits: Limits = Limits(), hz: int = 16000) -> 
     result = soxr.resample(samples, rate, hz)
     if len(result) == 0:
         raise BadCell(f"is too short ({len(samples)} samples)")
+    if not np.isfinite(result).all():  # values near the largest 32-bit number, which no sound has
+        raise BadCell(f"holds samples as large as {np.abs(samples).max():.1e}, where a sound keeps to 1")
     return result
 
 
