@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import shutil
+import tempfile
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 import damage
 import small
 from faulty import CASES, Place, memory_limit, what_happens
-from polysense import Model
+from polysense import Model, load
 from polysense.data.records import as_records
 from polysense.data.schema import guess
 from polysense.errors import PolysenseError
@@ -92,21 +93,21 @@ WORDS = st.sampled_from(["red bus", "sea", "木", "", "NA", "None", "a.png", "ht
 NUMBERS = st.sampled_from(["1", "2.5", "-3", "1e5", "inf", "nan", "1e999", "0.0", "007", "1,5"])
 DATES = st.sampled_from(["2024-01-02", "31/12/2024", "2024年1月2日", "20240230", "0000-00-00", "9999-12-31 23:59:60"])
 FLAGS = st.sampled_from(["yes", "no", "Yes", ""])
-HOSTILE = st.sampled_from(['"', 'a"b', "a,b;c|d\te", "line\nline", "\r", "\0", "\ufeff", "=1+1", " ", "\u202e", "w " * 5000])
+HOSTILE = st.sampled_from(['"', 'a"b', "a,b;c|d\te", "line\nline", "\r", "\ufeff", "=1+1", " ", "\u202e", "w " * 5000])
 CELLS = [WORDS, NUMBERS, DATES, FLAGS, HOSTILE, st.just(""), st.just("same"), st.one_of(WORDS, NUMBERS, DATES, HOSTILE)]
 TARGETS = [
     st.sampled_from(["a", "b"]), st.sampled_from(["0", "1", "1.0"]), st.just("one"), st.integers(0, 10**6).map(str),
-    st.just(""), st.sampled_from(["a", "", "NA", "b"]), st.dates().map(str),
+    st.sampled_from(["a", "", "NA", "b"]), st.dates().map(str), st.sampled_from(["a", "b"]),
 ]
 
 
 @st.composite
 def csv_files(draw) -> bytes:
     """A table as a file: any kinds of cells, separator, line end and encoding."""
-    columns = draw(st.lists(st.sampled_from(CELLS), min_size=0, max_size=3))
-    names = draw(st.permutations(["a", "day of week", "id", "table", "名", "x.y", "a"]))[: len(columns)]
+    columns = draw(st.lists(st.sampled_from(CELLS), min_size=1, max_size=4))
+    names = draw(st.permutations(["a", "day of week", "id", "名", "x.y", "fusion", " a"]))[: len(columns)]
     target = draw(st.sampled_from(TARGETS))
-    rows = draw(st.sampled_from([0, 1, 2, 5, 12, 30]))
+    rows = draw(st.sampled_from([30, 12, 20, 6, 1, 0]))
     picker = draw(st.randoms(use_true_random=False))
     body = [[*(_pick(draw, picker, cells) for cells in columns), _pick(draw, picker, target)] for _ in range(min(rows, 6))]
     body = [picker.choice(body) for _ in range(rows)] if body else []
@@ -125,7 +126,7 @@ def _pick(draw: Any, picker: Any, cells: Any) -> str:
 
 
 def uses(records: Any) -> list[str]:
-    """fit, predict and evaluate, the way of each: ``result``, or the sentence."""
+    """fit, predict, evaluate, save and load, the way of each: ``result``, or the sentence."""
     said = []
     try:
         read = as_records(records)
@@ -136,6 +137,9 @@ def uses(records: Any) -> list[str]:
         for deed in (lambda: made.fit(records), lambda: made.predict(records), lambda: made.evaluate(records, samples=20)):
             deed()
             said.append("result")
+        with tempfile.TemporaryDirectory() as folder:
+            made.save(Path(folder) / "m")
+            assert load(Path(folder) / "m").classes_.tolist() == made.classes_.tolist()
     except PolysenseError as error:
         assert str(error) and "\n" not in str(error), error
         said.append(str(error))
@@ -143,16 +147,16 @@ def uses(records: Any) -> list[str]:
 
 
 def test_any_table_ends_in_a_result_or_in_one_sentence(tmp_path):
-    ends = set()
+    ends = []
 
     @settings(max_examples=60)
     @given(csv_files())
     def law(data):
         (tmp_path / "t.csv").write_bytes(data)
-        ends.add(uses(tmp_path / "t.csv")[-1][:20])
+        ends.append(uses(tmp_path / "t.csv")[-1])
 
     law()
-    assert "result" in ends and len(ends) > 5, ends
+    assert ends.count("result") > len(ends) / 4 and len(set(ends)) > 5, ends
 
 
 THINGS = [
@@ -176,10 +180,13 @@ def test_any_python_values_end_in_a_result_or_in_one_sentence():
 
 
 def test_any_target_ends_in_a_result_or_in_one_sentence():
+    ends = []
+
     @settings(max_examples=40)
     @given(st.sampled_from(THINGS), st.data())
     def law(cells, data):
         few = data.draw(st.lists(cells, min_size=2, max_size=3))
-        uses([{"size": i, "label": few[i % len(few)]} for i in range(16)])
+        ends.append(uses([{"size": 7 * i % 16, "label": few[i % len(few)]} for i in range(16)])[-1])
 
     law()
+    assert 2 < ends.count("result") < len(ends), ends
