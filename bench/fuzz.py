@@ -18,7 +18,8 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from common import OUT
@@ -109,14 +110,14 @@ def _cases(kind: str, random: random.Random, folder: Path) -> Iterator[str]:
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(whole, copy)
             said = damage.spoil(copy, random.random(), _edits(random), random.random() < 0.9)
-            yield _kept(lambda: damage.loaded(copy), said, copy)
+            yield _kept(partial(damage.loaded, copy), said, copy)
     yield "begun"
     while True:
         data = damage.edited(random.choice(damage.seeds(kind)), _edits(random))
         if kind == "table":
-            yield _kept(lambda: damage.tabled(data, folder / "t.csv"), "table", data)
+            yield _kept(partial(damage.tabled, data, folder / "t.csv"), "table", data)
         else:
-            yield _kept(lambda: damage.decoded(kind, data), kind, data)
+            yield _kept(partial(damage.decoded, kind, data), kind, data)
 
 
 def _edits(random: random.Random) -> list[damage.Edit]:
@@ -126,7 +127,7 @@ def _edits(random: random.Random) -> list[damage.Edit]:
     ]
 
 
-def _kept(deed, said: str, culprit: bytes | Path) -> str:
+def _kept(deed: Callable[[], str], said: str, culprit: bytes | Path) -> str:
     """Do it; what brings out a foreign error is kept for later."""
     try:
         return deed()
