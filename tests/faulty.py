@@ -519,14 +519,6 @@ def targets_dates(place: Place) -> str:
     return f"{said}, kept and {'loaded' if len(load(place.folder / 'm').classes_) == 2 else 'LOST'}"
 
 
-@case("6,000 classes where the memory does not suffice", r"NoMemory: memory ran out while learning 6000 classes from \d+ records; fewer",
-      megabytes=1500)
-def classes_without_memory(place: Place) -> str:
-    rows = [{"text": f"word{i % 4000} of {i % 700}", "label": f"class {i % 6000}"} for i in range(20_000)]
-    with memory_limit(400 << 20):
-        return learnt(rows, views="text", columns={"text": "text"})
-
-
 # --- row 25: small and strange tables -----------------------------------------------------------------------
 
 
