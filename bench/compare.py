@@ -177,15 +177,15 @@ def python(who: str) -> Path:
 
 
 def jobs(kinds: Sequence[str], names: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
-    """First everyone's first seed on every set, then the corrupt tables (first set and seed), then the other seeds."""
+    """First everyone's first seed on every set, then the corrupt stamps (seed 0), then the other seeds."""
     for seed in seeds:
         for kind in kinds:
             for who in names:
-                if WHO[who].seeded or seed == seeds[0]:
+                if WHO[who].seeded or seed == 0:
                     yield Job(kind, who, seed, False)
-        if seed == seeds[0]:
+        if seed == 0 and "stamps" in kinds:
             for who in names:
-                yield Job(kinds[0], who, seed, True)
+                yield Job("stamps", who, seed, True)
 
 
 def work(job: Job, folder: Path, missing: bool) -> None:
