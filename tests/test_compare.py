@@ -106,7 +106,7 @@ def test_the_page_says_who_is_better_and_who_failed(bench, tmp_path):
             (run / f"{name}.csv").write_text("\n".join(["x,y", *lines]) + "\n")
         stage = {"cpu": 2.0, "wall": 3.0}
         costs = {"fit": stage, "predict full": stage, "predict without-chinese": {"failed": "ValueError: no text"}}
-        (run / "about.json").write_text(json.dumps({"costs": costs, "peak_mb": 5, "latency_ms": 7}))
+        (run / "about.json").write_text(json.dumps({"costs": costs, "peak_mb": 5, "latency_cpu_ms": 7}))
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/bench.md").write_text(f"# Mine\n\nRead.\n\n{table.BEGIN}\nstale\n{table.END}\n\nKept.\n")
     table.write_pages({"cores": 2, "cpu": "C", "polysense": "1", "torch": "2", "python": "3"})

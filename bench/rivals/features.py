@@ -11,12 +11,11 @@ train, valid and every test, and about.json.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from contract import Costs, asked, peak_mb, table  # sets the threads, before numpy
+from contract import Costs, asked, one_by_one, peak_mb, table  # sets the threads, before numpy
 
 import numpy as np  # isort: skip
 import pandas as pd  # isort: skip
@@ -151,15 +150,16 @@ def main() -> None:
     for name, path in given.test.items():
         made = costs.run(f"predict {name}", lambda path=path: blocks(table(path, kinds)))
         np.savez(given.out / f"{name}.npz", **made)
-    frame, times = table(next(iter(given.test.values())), kinds), []
-    for i in range(12):
+    frame = table(next(iter(given.test.values())), kinds)
+
+    def alone(one: pd.DataFrame) -> None:
         for make in makers.values():
             if isinstance(make, Once):
                 make.known.clear()
-        began = time.perf_counter()
-        blocks(frame.iloc[[i % len(frame)]])
-        times.append(time.perf_counter() - began)
-    about = {"costs": costs.stages, "peak_mb": peak_mb(), "latency_ms": 1000 * float(np.median(times[2:]))}
+        blocks(one)
+
+    timed = one_by_one([frame.iloc[[i]] for i in range(12)], alone)
+    about = {"costs": costs.stages, "peak_mb": peak_mb(), **timed}
     (given.out / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 

@@ -35,8 +35,12 @@ def main() -> None:
             found.setdefault("test", len(answers.bad_cells))  # of the first table, which is the full one
             return answers.probabilities
 
+        def alone(frame: Any) -> Any:
+            loaded.cache = False  # as when serving
+            return answer(frame)
+
         finish(
-            given, costs, loaded.classes_, answer, version=polysense.__version__, warm=warm,
+            given, costs, loaded.classes_, answer, alone=alone, version=polysense.__version__, warm=warm,
             bad_cells=found, training_bad_cells=len(model.data_report_["bad_cells"]),
         )
         if not warm and "-corrupt" not in given.out.name:
