@@ -1,6 +1,7 @@
 """Large tables: what a record costs, part by part, and that memory does not grow with their number.
 
     python bench/large.py [1000 10000 100000 200000] [--set KEY=VALUE]... [--docs]
+    python bench/large.py 0 --docs          the page only, from what was measured before
 
 A table of small pictures (32 x 32 PNG, as bytes in a Parquet file), short texts, numbers and a category,
 made by this script; ten classes that each view shows in part. It is fitted, predicted and evaluated by
@@ -150,11 +151,88 @@ def lines(found: Sequence[dict[str, Any]]) -> list[Line]:
     return shown
 
 
+# --- the page ------------------------------------------------------------------------------------
+
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def document(found: Sequence[dict[str, Any]], about: dict[str, Any]) -> str:
+    """The page: memory and throughput by size, unit costs by part."""
+    fitted = [one for one in found if "parts" in one]
+    parts = {one["records"]: unit_costs(one["parts"], one["records"]) for one in fitted}
+    names = [*PARTS, "the rest"]
+    rows = [
+        [f"{one['records']:,}", f"{one['table_mb']:,.0f} MB",
+         *(f"{one[step]['peak']:,.0f}" if step in one else "" for step in STEPS),
+         *(f"{one['records'] / one[step]['cpu']:,.0f}" if step in one else "" for step in STEPS)] for one in found
+    ]
+    return f"""# Large tables
+
+Made by `python bench/large.py --docs` from one run each on {about['cpu']}, {about['cores']} cores shared with other work, one
+thread. Small pictures (32 x 32 PNG as bytes in Parquet), texts of eleven words, two numbers, a category, ten classes; encoders
+`image.plain`, `text.plain`, `table.mlp`; {" ".join(word for word in FIT if word.startswith("train."))}. Above 50,000 training
+records the rivals are trained on a stated sample of 50,000.
+
+![Largest memory and records a CPU second against the number of records](large.svg)
+
+Memory is the largest resident set of the process (`ru_maxrss`), imports and file pages included.
+
+{_table(["records", "table", *(f"{step}, MB" for step in STEPS), *(f"{step}, records a CPU s" for step in STEPS)], rows)}
+
+Fit, CPU seconds per 1,000 records by part (at 1,000 records the rest is the start of the process):
+
+{_table(["part", *(f"{one['records']:,}" for one in fitted)],
+        [[name, *(f"{parts[one['records']][name]:.3f}" for one in fitted)] for name in names])}
+"""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def drawing(found: Sequence[dict[str, Any]]) -> str:
+    """Two panels: MB and records a CPU second, against records (logarithmic)."""
+    import math
+
+    colours = dict(zip(STEPS, ("#3b6ea5", "#c8553d", "#4d8b55"), strict=True))
+    low, high = math.log10(found[0]["records"]), math.log10(max(found[-1]["records"], 10 * found[0]["records"]))
+    out = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 300" font-family="sans-serif" font-size="12" fill="#777">']
+    for left, title, value in (
+        (55, "largest memory, MB", lambda one, step: one[step]["peak"]),
+        (435, "records a CPU second", lambda one, step: one["records"] / one[step]["cpu"]),
+    ):
+        top = max(value(one, step) for one in found for step in STEPS if step in one) * 1.15
+        unit = 10 ** math.floor(math.log10(top / 2))
+        out.append(f'<text x="{left}" y="22" font-weight="bold">{title}</text>')
+
+        def place(records: float, number: float, left: int = left, top: float = top) -> tuple[float, float]:
+            return left + 290 * (math.log10(records) - low) / (high - low), 250 - 210 * number / top
+
+        for mark in range(0, int(top), int(unit * max(1, round(top / unit / 5))) or 1):
+            y = place(found[0]["records"], mark)[1]
+            out.append(f'<line x1="{left}" x2="{left + 290}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8884"/>')
+            out.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{mark:,}</text>')
+        for one in found:
+            x, y = place(one["records"], 0)
+            out.append(f'<text x="{x:.1f}" y="{y + 18:.0f}" text-anchor="middle">{one["records"] / 1000:g}k</text>')
+        out.append(f'<text x="{left + 145}" y="288" text-anchor="middle">records</text>')
+        for i, (step, colour) in enumerate(colours.items()):
+            points = [place(one["records"], value(one, step)) for one in found if step in one]
+            line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+            out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+            out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in points]
+            out.append(f'<text x="{left + 150 + 55 * i}" y="22" fill="{colour}">{step}</text>')
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sizes", nargs="*", type=int, default=list(SIZES), help="numbers of records")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="passed to fit")
     parser.add_argument("--folder", type=Path, default=None, help="where the tables are made; removed afterwards")
+    parser.add_argument("--docs", action="store_true", help="write docs/large.md and docs/large.svg from what was measured")
     given = parser.parse_args()
     kept = OUT / "large.json"
     found = {one["records"]: one for one in json.loads(kept.read_text())["sizes"]} if kept.is_file() else {}
@@ -163,13 +241,17 @@ def main() -> None:
         found[one["records"]] = dict(one)
         write("large", {"settings": given.settings, "sizes": [found[size] for size in sorted(found)]})
 
-    for count in given.sizes:
+    for count in filter(None, given.sizes):
         measure(count, given.settings, given.folder, keep)
         for name, seconds in unit_costs(found[count]["parts"], count).items():
             print(f"  {seconds:7.3f} CPU s per 1,000 records: {name}")
         for name, mb in found[count]["raised"].items():
             if mb >= 1:
                 print(f"  {mb:5.0f} MB: {name}")
+    sizes = [found[size] for size in sorted(found)]
+    if given.docs:
+        (DOCS / "large.md").write_text(document(sizes, machine()), encoding="utf-8")
+        (DOCS / "large.svg").write_text(drawing(sizes), encoding="utf-8")
     show("Large tables", lines([found[size] for size in sorted(found)]))
     say(str(machine()))
 

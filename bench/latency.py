@@ -4,7 +4,7 @@
 
 A warm record: the model is loaded and its towers are open, the record's picture and text are new, the
 disk cache is off. Beside each answer the same towers run alone on the very tensors that they were given,
-in turn with it, so that a busy machine slows both.
+in turn with it, so that a busy machine slows both. Likewise for 512 records that are answered at once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from common import DATA, Line, Tables, machine, say, show, spend, tables, write
 
 #: CPU of an answer over CPU of its towers; CPU seconds of the import; seconds on the clock of --help.
 RATIO, IMPORT, HELP = 1.5, 0.3, 0.5
+#: Records that are answered at once, their CPU over that of the towers, and how often it is measured.
+MANY, MANY_RATIO, MANY_RUNS = 512, 1.3, 3
 #: For scale: one record with picture, English text and table, on the clock.
 SCALE = "AutoGluon 51 ms, Ludwig 124 ms on the clock"
 
@@ -38,6 +40,9 @@ def run(data: Path = DATA, count: int = 50) -> list[Line]:
         words = f"one record, {one['views']} views ({name}): {one['answer_ms']:.1f} ms CPU, towers {one['towers_ms']:.1f}"
         lines.append(Line.at_most(words, one["ratio"], RATIO, "{:.2f} times"))
         lines.append(Line("  on the clock", f"{one['wall_ms']:.1f} ms", SCALE if towers_only else ""))
+        many = one["many"]
+        words = f"{many['records']} records ({name}): {many['answer_s']:.1f} s CPU, towers {many['towers_s']:.1f}"
+        lines.append(Line.at_most(words, many["ratio"], MANY_RATIO, "{:.2f} times"))
     starts = _starts()
     lines += [
         Line.at_most("import polysense", starts["import_cpu_s"], IMPORT, "{:.2f} CPU s"),
@@ -82,7 +87,22 @@ def _answers(files: Tables, towers_only: bool, count: int) -> dict[str, Any]:
         "views": len(model.network_.views), "records": len(rows), "answer_ms": statistics.median(cpu["answer"]),
         "towers_ms": statistics.median(cpu["towers"]), "ratio": statistics.median(ratios),
         "quarter": quartiles[0], "three_quarters": quartiles[2],
-        "wall_ms": statistics.median(1000 * row["answer"][1] for row in rows),
+        "wall_ms": statistics.median(1000 * row["answer"][1] for row in rows), "many": _many(model, read_table(files.train)),
+    }
+
+
+def _many(model: Any, records: Any) -> dict[str, Any]:
+    """CPU seconds of many records answered at once, and of their towers in turn with it."""
+    records = records.take(range(min(MANY, len(records))))
+    with _overheard(model) as calls:
+        model.predict_proba(records)
+    acts = {"answer": lambda: model.predict_proba(records), "towers": lambda: [call() for call in calls]}
+    rows = [
+        {name: _clock(acts[name])[0] for name in (list(acts) if run % 2 else reversed(acts))} for run in range(MANY_RUNS)
+    ]
+    return {
+        "records": len(records), "runs": MANY_RUNS, "ratio": statistics.median(row["answer"] / row["towers"] for row in rows),
+        **{f"{name}_s": statistics.median(row[name] for row in rows) for name in acts},
     }
 
 
