@@ -229,3 +229,23 @@ def test_holm(ps):
     assert (np.diff(adjusted[np.argsort(ps, kind="stable")]) >= 0).all()
     if len(ps):
         assert adjusted[ps.argmin()] == pytest.approx(min(1, len(ps) * ps.min()))
+
+
+def test_resamples_in_pieces_are_the_same_draws(monkeypatch):
+    """Weights made some at a time, kept or made anew: the same sums."""
+    table = np.random.default_rng(0).normal(size=(30, 2))
+    whole = Resamples(30, samples=50).sums(table)
+    monkeypatch.setattr(metrics, "_PIECE", 100)
+    pieces = Resamples(30, samples=50)
+    np.testing.assert_allclose(pieces.sums(table), whole, atol=1e-5)
+    assert len(pieces._kept) == 17 and pieces._kept[0].dtype == np.uint8
+    np.testing.assert_allclose(pieces.sums(table), whole, atol=1e-5)
+
+
+def test_tables_of_measures_in_blocks(monkeypatch):
+    rng = np.random.default_rng(1)
+    p, targets = rng.dirichlet(np.ones(3), 25), rng.integers(-1, 3, 25)
+    whole = judge(p, targets, Resamples(25, samples=20)).values
+    monkeypatch.setattr(metrics, "_ROWS", 4)
+    for name, value in judge(p, targets, Resamples(25, samples=20)).values.items():
+        np.testing.assert_allclose(value, whole[name], atol=1e-9)

@@ -376,3 +376,19 @@ def test_a_trunk_alone_is_what_a_matcher_compares():
     trunk = Trunk(WIDTHS, fusions.make("concat", list(WIDTHS), 8), 8).eval()
     tokens = {view: Tokens.single(torch.randn(4, width)) for view, width in WIDTHS.items()}
     assert trunk(tokens).x.shape == (4, 1, 8)
+
+
+@pytest.mark.parametrize("fusion", NAMES)
+def test_members_one_by_one_answer_as_all_at_once(fusion, monkeypatch):
+    """Few records are answered member by member; also after the weights have changed in place."""
+    made = network(fusion)
+    some = batch([[1, 1, 1], [1, 0, 1], [0, 1, 0]])
+    for seed in (0, 1):
+        with torch.no_grad():
+            for parameter in made.members.parameters():
+                parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+            tokens = made.encode(some)
+            monkeypatch.setattr("polysense.network.FEW", 8)
+            one_by_one = made.answers(tokens)
+            monkeypatch.setattr("polysense.network.FEW", 0)
+            torch.testing.assert_close(one_by_one, made.answers(tokens), atol=1e-6, rtol=1e-5)

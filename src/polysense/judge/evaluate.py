@@ -64,6 +64,7 @@ def evaluate(
         "scores": None,
         "baselines": {"majority": None, "best_single": None, "concat_logistic": None},
         "subsets": [],
+        "rivals_sampled": None if rivals is None else rivals.sampled,
         "bad_cells": [{key: _plain(value) for key, value in cell.items()} for cell in bad_cells],
         "views": list(views),
         "classes": names,
