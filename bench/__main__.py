@@ -1,18 +1,20 @@
 """Figures of cost and quality on the demo's tables, each beside the bar it has to clear.
 
-    python bench [cost latency subsets compare folds scratch tune] [--data DIR]
+    python bench [cost latency subsets kill compare folds scratch tune] [--data DIR]
 
-Without names: cost, latency, subsets (some minutes) and compare (an hour the first time; it goes on where it
-stopped). A bar that is missed says FAIL; the exit code stays 0.
+Without names: cost, latency, subsets, kill (some minutes) and compare (an hour the first time; it goes on where it
+stopped). A bar that is missed says FAIL; the exit code is 1 where a killed fit ended otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import compare
 import cost
+import kill
 import latency
 import subsets
 from common import DATA, machine, say, show
@@ -32,12 +34,13 @@ def tune(data: Path) -> list:
 
 STEPS = {
     "cost": cost.run, "latency": latency.run, "subsets": subsets.run, "compare": compare.run, "folds": folds,
-    "scratch": cost.scratch, "tune": tune,
+    "scratch": cost.scratch, "tune": tune, "kill": kill.run,
 }
-USUAL = ("cost", "latency", "subsets", "compare")
+USUAL = ("cost", "latency", "subsets", "kill", "compare")
 RUNS = {
     "cost": "one fit each", "latency": "medians of 50 records and of 5 starts", "subsets": "3 fits",
     "folds": "5 folds, one fit each", "compare": "mean over seeds", "scratch": "one fit", "tune": "one fit each",
+    "kill": "SIGKILL at random moments",
 }
 
 
@@ -56,6 +59,8 @@ def main() -> None:
     print("\n" + ", ".join(f"{name} {value}" for name, value in machine().items()))
     for step, found in lines.items():
         show(f"{step} ({RUNS[step]})", found)
+    if not all(line.passed for line in lines.get("kill", ())):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

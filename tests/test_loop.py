@@ -11,11 +11,12 @@ import torch
 from polysense.errors import BadOption, LossNotFinite
 from polysense.layers import Condition
 from polysense.learn.features import Views, answer, encode
-from polysense.learn.course import Schedule, clip
+from polysense.learn.course import Course, Pace, Schedule, Snapshot, clip, soup
 from polysense.learn.loop import Training, _optimiser, train
 from polysense.contracts import Encoder
 from polysense.network import Encoders, Network
 from polysense.registry import fusions, tasks
+from polysense.tokens import Tokens
 
 N = 24
 WORDS = ["x", "y", "z"] * (N // 3)
@@ -181,6 +182,115 @@ def test_patience_restores_the_best_also_at_the_end():
     assert torch.equal(weights(made), kept[1])
 
 
+# the best epochs averaged -------------------------------------------------------------------------
+
+
+def snapshots(*pairs: tuple[float, float]) -> tuple[Network, list[Snapshot]]:
+    """A network, and states of it with all its floats at one value: (validation loss, value)."""
+    made = network(small())
+    return made, [
+        Snapshot(loss, epoch, {
+            key: torch.full_like(old, value) if old.is_floating_point() else old for key, old in made.state_dict().items()
+        })
+        for epoch, (loss, value) in enumerate(sorted(pairs), 1)
+    ]
+
+
+def test_soup_by_hand():
+    """States of value 0, 3 and 6. Validation likes values near 2: (0 + 3) / 2 = 1.5 is better than 0 and joins;
+    (0 + 3 + 6) / 3 = 3 is worse than 1.5 and does not."""
+    made, best = snapshots((2.0, 0.0), (2.5, 3.0), (3.0, 6.0))
+    judge = lambda: abs(weights(made)[0].item() - 2.0)
+    mean, epochs = soup(made, best, judge)
+    assert epochs == [1, 2] and all((value == 1.5).all() for value in mean.values() if value.is_floating_point())
+
+
+def test_soup_is_never_worse_than_the_best():
+    made, best = snapshots((0.5, 1.0), (0.6, 9.0))
+    mean, epochs = soup(made, best, lambda: 0.7)
+    assert epochs == [1] and mean is best[0].weights
+
+
+@pytest.mark.parametrize("average", [1, 2, 3])
+def test_average_keeps_the_best_epochs_and_says_which(average):
+    """Validation losses 3, 1, 2, 2.5 of four epochs; every mean is liked."""
+    script = iter([3.0, 1.0, 2.0, 2.5, *[0.0] * 9])
+    kept: list[torch.Tensor] = []
+    options = small(epochs=4, average=average)
+    made = network(options)
+    history = train(
+        made, views(), TARGETS, ROWS, VALID, options=options, log=lambda epoch: kept.append(weights(made).clone()),
+        measure=lambda answers, rows: {"loss": next(script)},
+    )
+    chosen = [1, 2, 3][:average]
+    torch.testing.assert_close(weights(made), torch.stack([kept[i] for i in chosen]).mean(0))
+    said = {1: [], 2: ["the weights of epochs 2, 3 are averaged"], 3: ["the weights of epochs 2, 3, 4 are averaged"]}
+    assert history.remarks == said[average]
+
+
+# L1 -----------------------------------------------------------------------------------------------
+
+
+def test_l1_by_hand():
+    """One step of plain descent at rate r: a matrix moves by r * l1 * sign(w) more than without, everything else as without."""
+    options = {"epochs": 1, "batch": 18, "optimiser": "sgd", "schedule": "constant", "warmup": 0.0, "decay": 0.0, "clip": 0.0}
+    start = dict(network(small()).named_parameters())
+    plain, bent = (dict(run(small(l1=l1, rate=0.1, **options))[0].named_parameters()) for l1 in (0.0, 0.01))
+    made = network(small())
+    matrices = {id(parameter) for parameter in made.matrices()[0]}
+    names = {name for name, p in made.named_parameters() if id(p) in matrices}
+    assert names and len(names) < len(start)
+    for name, first in start.items():
+        pull = 0.1 * 0.01 * first.sign() if name in names else torch.zeros_like(first)
+        torch.testing.assert_close(bent[name], plain[name] - pull, atol=1e-7, rtol=1e-5)
+
+
+# time limit ---------------------------------------------------------------------------------------
+
+
+def clock(seconds: float):
+    """Seconds left, falling by ``seconds`` with every batch."""
+    class Watched(Views):
+        def batch(self, rows, device="cpu"):
+            if not torch.is_inference_mode_enabled():
+                Watched.left -= seconds
+            return super().batch(rows, device)
+
+    Watched.left = 10.0
+    data = views()
+    return Watched(data.names, data.present_NV, data.frozen), lambda: Watched.left
+
+
+def test_training_stops_in_the_batch_in_which_time_runs_out():
+    """10 seconds, 1 for each batch of 8 of 18 records: ten of the 3 * 100 batches, ended in the fourth epoch; and the rate
+    has come down by then, as it would have at the end."""
+    data, left = clock(1.0)
+    made, history = run(small(epochs=100), data=data, left=left)
+    assert left() == 0.0 and len(history.epochs) == 4
+    assert history.remarks == [
+        "the time limit ended training in epoch 4 of 100; the model is what was learned until then"
+    ]
+    assert history.epochs[-1]["rate"] < 0.05 * 1e-2 and not made.training
+
+
+def test_time_that_suffices_changes_nothing():
+    data, left = clock(0.1)
+    limited, history = run(small(), data=data, left=left)
+    assert torch.equal(weights(limited), weights(run(small())[0])) and not history.remarks
+
+
+def test_the_schedule_is_shortened_by_hand():
+    """Ten steps planned, none risen. After the first, time for four more: the nine left are spread over four and this one,
+    so the place moves by 9 / 5 from 1 on, instead of by 1."""
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = Schedule(optimiser, Training(schedule="cosine", warmup=0.0), 10)
+    schedule.step()
+    assert schedule.place == 1.0
+    for affordable in (4, 3, 2, 1, 0):
+        schedule.step(affordable)
+    assert schedule.place == pytest.approx(10.0) and schedule.rate == pytest.approx(1e-5)
+
+
 # losses that are not finite -----------------------------------------------------------------------
 
 
@@ -198,6 +308,60 @@ def test_a_batch_is_skipped_and_the_rest_still_learns():
     made, history = run(small(epochs=2), data=data, names=lambda row: f"record {row}")
     assert history.skipped == ["record 7", "record 7"]
     assert torch.isfinite(weights(made)).all() and all(math.isfinite(epoch["loss"]) for epoch in history.epochs)
+
+
+class Normed(Encoder):
+    """A trainable encoder with running means."""
+
+    dim = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(4)
+
+    def forward(self, batch, context=None):
+        return Tokens.single(self.norm(batch["x"]))
+
+
+def test_a_skipped_batch_leaves_no_trace_in_running_means():
+    """The batch with NaN passes through the norm before its loss is known."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(N, 4)).astype(np.float32)
+    values[7] = np.nan
+
+    class Slots:
+        def take(self, rows):
+            return {"x": values[rows]}
+
+    task = tasks.make("classify")
+    task.fit(WORDS)
+    options = small(epochs=2)
+    made = Network(Encoders({"a": Normed()}, {}), lambda v, d: fusions.make("concat", v, d), task, **options.network())
+    data = Views(["a"], np.ones((N, 1), bool), {}, {"a": Slots()})
+    history = train(made, data, TARGETS, ROWS, np.array([], int), options=options)
+    norm = made.encoders.encoders["a"].norm
+    assert len(history.skipped) == 2 and norm.num_batches_tracked == 4
+    assert torch.isfinite(norm.running_mean).all() and torch.isfinite(norm.running_var).all()
+
+
+def test_a_gradient_that_is_not_finite_is_no_step():
+    made = network(small())
+    before = weights(made).clone()
+    optimiser = torch.optim.SGD(made.parameters(), lr=1.0)
+    options = small()
+    course = Course(made, optimiser, Schedule(optimiser, options, 3), torch.Generator(), options, Pace(None))
+
+    def losses():
+        first = next(p for p in made.members.parameters() if p.numel())
+        return (first.flatten()[:1] * 0).sqrt()[None]  # zero; its slope is not
+
+    assert course.step(losses, lambda loss: loss.backward()).tolist() == [True]
+    assert torch.equal(weights(made), before) and course.schedule.done == 0
+
+
+def test_a_validation_loss_that_is_not_finite_is_one_sentence():
+    with pytest.raises(LossNotFinite, match="the validation loss is not finite after epoch 1; lower train.rate"):
+        run(measure=lambda answers, rows: {"loss": float("nan")})
 
 
 def test_a_rate_that_diverges_is_one_sentence():
@@ -293,6 +457,10 @@ def test_decay_falls_on_matrices_only():
     ("warmup", 1.5, "train.warmup=1.5 must be a number from 0 to 1"),
     ("dropout", 1.0, "train.dropout=1.0 must be"),
     ("members", 0, "train.members=0 must be"),
+    ("average", -1, "train.average=-1 must be a number from 0 to 100"),
+    ("average", 1.5, "train.average=1.5 must be a whole number"),
+    ("l1", -0.1, "train.l1=-0.1 must be a number of at least 0"),
+    ("checkpoint", -1, "train.checkpoint=-1 must be a number of at least 0"),
     ("optimiser", "adam", "train.optimiser='adam' must be 'adamw' or 'sgd'"),
     ("schedule", "step", "train.schedule='step' must be 'one-cycle', 'cosine' or 'constant'"),
 ])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -323,3 +324,15 @@ def test_a_mistake_leaves_no_unfinished_fit(tmp_path, monkeypatch):
     with pytest.raises(Mistake):
         model().fit(records(30), checkpoints=tmp_path / "f")
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.slow
+def test_ten_kills():
+    """Real ones, at random moments of training and saving; fifty of them in ``make bench``."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+    try:
+        import kill
+    finally:
+        sys.path.pop(0)
+    equal, kills = kill.rounds(10, say=lambda line: None)
+    assert equal == 10 <= kills
