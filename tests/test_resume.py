@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -314,6 +317,55 @@ def test_another_table_or_other_settings_are_named(tmp_path):
     model(options={"train.checkpoint": 99}).fit(data, checkpoints=tmp_path / "f", resume=True)
 
 
+def test_tensorboard_files_hold_every_epoch_once(tmp_path, monkeypatch):
+    """Read back: loss, rate and validation figures of epochs 1 to 3, each once, also after a kill."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from polysense.learn import board
+
+    chosen = {"options": {"train.epochs": 3, "train.checkpoint": 0}, "tensorboard": str(tmp_path / "board")}
+    write = board.Board.write
+
+    def dying(self, figures):
+        write(self, figures)
+        if figures["epoch"] == 2:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(board.Board, "write", dying)
+        with pytest.raises(Killed):
+            model(**chosen).fit(records(30), checkpoints=tmp_path / "f")
+    made = model(**chosen).fit(records(30), checkpoints=tmp_path / "f", resume=True)
+    read = EventAccumulator(str(tmp_path / "board"))
+    read.Reload()
+    assert set(read.Tags()["scalars"]) == {"train/loss", "train/rate", "valid/loss", "valid/accuracy"}
+    for name, key in (("train/loss", "loss"), ("valid/loss", "valid_loss")):
+        assert [event.step for event in read.Scalars(name)] == [1, 2, 3]
+        np.testing.assert_allclose([event.value for event in read.Scalars(name)], [e[key] for e in made.history_], rtol=1e-6)
+
+
+def test_without_its_extra_tensorboard_is_one_sentence(monkeypatch):
+    from polysense.errors import MissingExtra
+
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'polysense\[tensorboard\]'"):
+        model(tensorboard="board").fit(records(30))
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, "soon", float("nan")])
+def test_a_wrong_time_limit_is_named(limit):
+    with pytest.raises(BadOption, match="time_limit=.* must be a number of seconds above 0"):
+        model(time_limit=limit).fit(records(30))
+
+
+def test_a_time_limit_ends_in_a_model(tmp_path):
+    made = model(time_limit=0.01, options={"train.epochs": 10_000}).fit(records(30))
+    assert len(made.history_) == 1 and made.predict(records(3)).shape == (3,)
+    made.save(tmp_path / "m")
+    assert "time_limit" not in store.load(tmp_path / "m")[0]["recipe"]
+
+
 def test_a_mistake_leaves_no_unfinished_fit(tmp_path, monkeypatch):
     from polysense import model as home
 
@@ -324,6 +376,50 @@ def test_a_mistake_leaves_no_unfinished_fit(tmp_path, monkeypatch):
     with pytest.raises(Mistake):
         model().fit(records(30), checkpoints=tmp_path / "f")
     assert not (tmp_path / "f").exists()
+
+
+ENTRY = "import sys; from polysense.__main__ import main; sys.argv[0] = 'polysense'; main()"
+
+
+@pytest.mark.slow
+def test_the_command_is_stopped_and_goes_on(tmp_path):
+    """Ctrl-C in training: one sentence that names --resume, 130; SIGTERM: 143; then it comes to its end."""
+    table, out = tmp_path / "t.jsonl", tmp_path / "m"
+    table.write_text("\n".join(json.dumps(record) for record in records(40)), encoding="utf-8")
+    typed = [
+        "fit", table, "--target", "label", "--out", out, "--encoder", "text=text.plain", "--set", "train.epochs=3000",
+        "--set", "train.dim=8", "--set", "train.members=1", "--set", "train.batch=40", "--set", "train.checkpoint=0.2",
+    ]
+    for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENTRY, *map(str, typed), "--resume"], stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        known = len(list(out.parent.glob("m.fitting/step-*")))
+        before = max((path.name for path in out.parent.glob("m.fitting/step-*")), default="")
+        while max((path.name for path in out.parent.glob("m.fitting/step-*")), default="") <= before:
+            assert process.poll() is None, (known, process.stderr.read())
+            time.sleep(0.05)
+        process.send_signal(number)
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 128 + number, said
+        assert said.rstrip().splitlines()[-1].startswith(f"polysense: {word} in epoch") and "--resume goes on from" in said
+        assert "Traceback" not in said and not out.exists()
+    done = subprocess.run(
+        [sys.executable, "-c", ENTRY, *map(str, typed), "--resume", "--time-limit", "0.1"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "going on with the unfinished fit" in done.stderr and "the time limit ended" in done.stderr
+    assert store.load(out) and not out.with_name("m.fitting").exists()
+
+
+def test_ctrl_c_while_everything_is_read_in_shows_no_traceback(tmp_path):
+    """Where the command line's own modules are imported: one line, 130."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-c", ENTRY, "list"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])},
+    )
+    assert (done.returncode, done.stderr) == (130, "polysense: interrupted\n")
 
 
 @pytest.mark.slow
