@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import processes
 from ..errors import LossNotFinite
 from ..network import Network
 from .resume import random_state, set_random_state, to_arrays, to_weights
@@ -106,7 +107,7 @@ class Pace:
 
     def left(self) -> float:
         """Seconds left."""
-        return math.inf if self._left is None else self._left() - self.before
+        return math.inf if self._left is None else processes.as_first(self._left() - self.before)
 
     def tick(self) -> float:
         """After each batch: how many more there is time for, judged by those after the first, which is slow."""
@@ -172,36 +173,38 @@ class Course:
             self.batch += 1
             yield picked
 
-    def step(self, losses: Callable[[], Tensor], backward: Callable[[Tensor], None]) -> np.ndarray | None:
-        """Learn from one batch.
+    def step(self, losses: Callable[[], Tensor], backward: Callable[[Tensor], None], size: int) -> np.ndarray | None:
+        """Learn from one batch of ``size`` records, B of which are this process's own.
 
         Args:
-            losses: runs the network: (M, B).
-            backward: from a scalar to gradients.
+            losses: runs the network: (M, B); B is 1 where this process has none.
+            backward: from a scalar to gradients, averaged over the processes.
 
         Returns:
-            None; or where loss or gradient is not finite, (B,) bool: the records to blame. Nothing has
+            None; or where loss or gradient is not finite, (size,) bool: the records to blame. Nothing has
             changed then.
         """
         before = [buffer.clone() for buffer in self._statistics]
         losses_MB = losses()
-        bad_B = ~torch.isfinite(losses_MB).all(0)
-        if not bad_B.any():
+        places = processes.mine(np.arange(size))
+        loss_S = processes.together(losses_MB.detach().mean(0).double().cpu().numpy()[: len(places)], places, size)
+        bad_S = ~np.isfinite(loss_S)
+        if not bad_S.any():
             self.optimiser.zero_grad()
-            loss = losses_MB.mean(1).sum()
+            # the mean over the processes of this is the mean over the batch
+            loss = losses_MB.mean(1).sum() * (len(places) * processes.count() / size)
             if self.options.l1:
                 loss = loss + self.options.l1 * sum(matrix.abs().sum() for matrix in self._matrices)
             backward(loss)
             if clip(self.network, self.options.clip):
                 self.optimiser.step()
-                count = losses_MB.shape[1]
-                self._total, self._seen = self._total + losses_MB.detach().mean().item() * count, self._seen + count
+                self._total, self._seen = self._total + float(loss_S.sum()), self._seen + size
                 self.schedule.step(self.pace.tick())
                 return None
-            bad_B = torch.ones_like(bad_B)
+            bad_S = np.ones_like(bad_S)
         for buffer, value in zip(self._statistics, before, strict=True):
             buffer.copy_(value)
-        return bad_B.cpu().numpy()
+        return bad_S
 
     @property
     def loss(self) -> float:

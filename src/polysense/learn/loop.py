@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from .. import processes
 from ..contracts import to_tensors
 from ..errors import LossNotFinite
 from ..network import Network
@@ -21,8 +22,6 @@ from .training import Training
 
 #: Batches with a loss that is not finite are skipped and named; after this many training stops.
 BAD_BATCHES = 3
-
-
 
 
 def train(
@@ -51,15 +50,16 @@ def train(
         LossNotFinite: after ``BAD_BATCHES`` batches whose loss was not finite, naming their records.
         Interrupted: by Ctrl-C or SIGTERM, after a checkpoint was written.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
 
-    accelerator, kept = Accelerator(), kept or Checkpoints()
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # those of views that a batch lacks
+    accelerator = Accelerator(cpu=processes.on_cpu(), kwargs_handlers=[unused])
+    kept = kept or Checkpoints()
     with torch.random.fork_rng(), Interrupt(kept.on) as interrupt:
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + (processes.rank() << 32))  # the records of each process are dropped out differently
         order = torch.Generator().manual_seed(seed)
-        model, stepper, batches = accelerator.prepare(
-            network, optimiser(network) if optimiser else _optimiser(network, options), _batches(rows, options.batch, order)
-        )
+        batches = _batches(rows, options.batch, order)
+        model, stepper = accelerator.prepare(network, optimiser(network) if optimiser else _optimiser(network, options))
         schedule = Schedule(stepper, options, len(batches) * options.epochs)
         course = Course(network, stepper, schedule, order, options, Pace(left))
         course.load(kept.latest())
@@ -67,7 +67,7 @@ def train(
         def watch() -> dict[str, float]:
             if not measure or not len(valid_rows):
                 return {}
-            answers = answer(network, encode(network, views, valid_rows), views.present_NV[valid_rows])
+            answers = _answers(network, views, valid_rows)
             return {f"valid_{key}": value for key, value in measure(answers, valid_rows).items()}
 
         if course.over:
@@ -76,10 +76,13 @@ def train(
         while not course.over:
             model.train()
             for picked in course.rest(batches):
-                picked = picked.cpu().numpy()
-                batch = views.batch(picked, accelerator.device)
-                wanted = to_tensors({k: v[picked] for k, v in targets.items()}, accelerator.device)
-                bad_B = course.step(partial(model, batch, wanted), accelerator.backward)
+                picked = picked.numpy()
+                mine = processes.mine(picked)
+                if not len(mine):  # a last batch smaller than the number of processes: work that will weigh nothing
+                    mine = picked[:1]
+                batch = views.batch(mine, accelerator.device)
+                wanted = to_tensors({k: v[mine] for k, v in targets.items()}, accelerator.device)
+                bad_B = course.step(partial(model, batch, wanted), accelerator.backward, len(picked))
                 if bad_B is not None:
                     _skip(course.history, picked[bad_B], names)
                 if course.pace.left() <= 0:
@@ -96,6 +99,16 @@ def train(
         interrupt.stop("after training", kept.folder)
         network.eval()
         return course.history
+
+
+def _answers(network: Network, views: Views, rows: np.ndarray) -> np.ndarray:
+    """(N, C) of some rows; several processes answer a part each."""
+    places = np.arange(len(rows))
+    if processes.count() > len(rows):  # somebody would have nothing to answer
+        return answer(network, encode(network, views, rows), views.present_NV[rows])
+    mine = processes.mine(rows)
+    answers = answer(network, encode(network, views, mine), views.present_NV[mine])
+    return processes.together(answers, processes.mine(places), len(rows))
 
 
 def _optimiser(network: Network, options: Training) -> torch.optim.Optimizer:
