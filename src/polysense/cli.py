@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from . import processes
+
 # Set before numpy and torch load: on shared cores several threads are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -151,6 +153,8 @@ def fit(
         model = Model(**settings, download=download, verbose=True)
         model.fit(table, valid=valid, checkpoints=unfinished, resume=resume)
         model.save(out, with_towers=with_towers)
+    if not processes.first():
+        return
     if model.valid_:
         print("\nOn the validation records:\n" + as_text(model.valid_), file=sys.stderr)
     print(f"\nThe model: {out}", file=sys.stderr)
@@ -191,7 +195,8 @@ def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path 
         raise BadOption("no folder for the model is named; say --out DIR")
     if valid and settings.get("split"):
         raise BadOption("both --valid and --split say which records validate; give one of them")
-    store.recover(out)
+    if processes.first():
+        store.recover(out)
     store.check_target(out)
     tables = as_records(table), as_records(valid) if valid else None
     begin(_model_defaults() | settings, tables[0], None, tables[1], say=lambda text: None)
@@ -340,6 +345,8 @@ def main() -> None:
     """Entry point of the command ``polysense``."""
     from .errors import PolysenseError
 
+    if not processes.first() and sys.argv[1:2] != ["fit"]:
+        sys.exit(0)  # only fit is work for several processes
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="polysense", standalone_mode=False)
         sys.stdout.flush()  # here, where a closed pipe can still be met in silence, and a full disk in a sentence
@@ -412,7 +419,10 @@ _NUMBERS = {"integer": "a whole number", "number": "a number", "float": "a numbe
 
 
 def _fail(message: str, code: int) -> int:
-    print("polysense: " + " ".join(message.split("\n")), file=sys.stderr)
+    if processes.first():
+        print("polysense: " + " ".join(message.split("\n")), file=sys.stderr)
+    elif code != 2:  # a mistake of the user is the same in all processes
+        print(f"polysense, process {processes.rank()}: " + " ".join(message.split("\n")), file=sys.stderr)
     return code
 
 

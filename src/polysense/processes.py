@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def count() -> int:
@@ -76,6 +77,8 @@ def as_first(value: float) -> float:
     >>> as_first(2.5)
     2.5
     """
+    import numpy as np
+
     return float(together(np.array([value] if first() else []), np.array([0] if first() else [], int), 1)[0])
 
 
@@ -90,9 +93,12 @@ def together(part_NK: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray:
     Returns:
         (N, ...), the same in every process.
 
+    >>> import numpy as np
     >>> together(np.array([[2.0], [1.0]]), np.array([1, 0]), 2).tolist()
     [[1.0], [2.0]]
     """
+    import numpy as np
+
     out = np.zeros((total, *part_NK.shape[1:]), part_NK.dtype)
     out[rows] = part_NK
     if count() > 1:
