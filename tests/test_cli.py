@@ -442,7 +442,9 @@ def test_what_could_not_be_finished_is_exit_code_1(run, shop, monkeypatch):
 
     monkeypatch.setattr("os.fsync", full)
     code, _, err = run("fit", shop, "--target", "label", "--out", "m", *TINY)
-    assert code == 1 and err.splitlines()[-1] == "polysense: the model could not be written to m: No space left on device"
+    assert code == 1 and err.splitlines()[-1] == (
+            "polysense: the model could not be written to m: No space left on device; --resume goes on from m.fitting"
+        )
 
 
 def test_an_output_that_cannot_be_written_is_exit_code_1(run, shop, tmp_path):
