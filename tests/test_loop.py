@@ -355,7 +355,7 @@ def test_a_gradient_that_is_not_finite_is_no_step():
         first = next(p for p in made.members.parameters() if p.numel())
         return (first.flatten()[:1] * 0).sqrt()[None]  # zero; its slope is not
 
-    assert course.step(losses, lambda loss: loss.backward()).tolist() == [True]
+    assert course.step(losses, lambda loss: loss.backward(), 1).tolist() == [True]
     assert torch.equal(weights(made), before) and course.schedule.done == 0
 
 

@@ -475,7 +475,7 @@ class Model(ClassifierMixin, BaseEstimator):
         return ((1 - weight) * ours + weight * theirs).astype(np.float32)
 
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
-        check_common(records, self.schema_)
+        check_common(records, self.schema_, (self.target, self.group, self.split))
         cells = read_cells(records, self.schema_)
         worth = self.cache and len(records) >= FEW_TO_CACHE
         talk = Talk(self.verbose and worth)

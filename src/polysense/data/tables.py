@@ -123,14 +123,20 @@ def column_of(records: Records, name: str) -> list[Any]:
     return records.column(name)
 
 
-def check_common(records: Records, schema: Schema) -> None:
-    """Refuse a table that has nothing of what a model reads: it is another table.
+def check_common(records: Records, schema: Schema, aside: Collection[str | None]) -> None:
+    """Refuse a table that has nothing of what a model reads, but other columns: it is another table.
+
+    One that only holds columns the model knows, such as the target, is answered: everything is missing.
+
+    Args:
+        aside: target, group and split, which are no features.
 
     Raises:
-        BadTable: it has records, and no column of any view.
+        BadTable: it has records, no column of any view, and one that the model does not know.
     """
     known = [name for view in schema.views for name in view.columns]
-    if len(records) and not set(known) & set(records.names):
+    others = set(records.names) - {column.name for column in schema.columns} - set(aside)
+    if len(records) and others and not set(known) & set(records.names):
         raise BadTable(
             f"{records.source} has none of the columns that the model reads ({quoted(known)}), but {quoted(records.names)}; "
             "name the columns as in the training table"

@@ -53,7 +53,7 @@ def begin(settings: Mapping[str, Any], records: Any, y: Sequence[Any] | None, va
         said = "; ".join(column.line() for column in schema.columns)
         raise BadTable(f"{first.records.source} has no column to learn from{f' ({said})' if said else ''}")
     for table in tables[1:]:
-        check_common(table.records, schema)
+        check_common(table.records, schema, aside)
         for remark in column_remarks(table.records, schema, aside):
             say(remark)
     modality = {view.name: view.modality for view in schema.views}
