@@ -54,7 +54,7 @@ class Truth:
         """(N, C) in the order of ``classes``; a class that the rival never saw has zero."""
         with path.open(encoding="utf-8", newline="") as file:
             header, *lines = csv.reader(file)
-        given = np.array(lines, dtype=float)
+        given = np.array([[float(cell or "nan") for cell in line] for line in lines])  # widedeep leaves some empty: NaN
         if len(given) != len(self.target_N):
             raise ValueError(f"{path} has {len(given)} lines for {len(self.target_N)} records")
         return np.stack([given[:, header.index(c)] if c in header else np.zeros(len(given)) for c in self.classes], 1)
