@@ -60,7 +60,7 @@ DAMAGES = (
     Damage("a batch that is not finite is trained on", "learn/course.py", "bad_S = ~np.isfinite(loss_S)", "bad_S = np.isnan(loss_S) & False", "loop"),
     Damage("one norm for all members", "learn/course.py", "scale_M = (largest / (norm_M + 1e-6)).clamp_max(1.0)", "scale_M = (largest / (norm_M.norm() + 1e-6)).clamp_max(1.0).expand(len(norm_M))", "loop"),
     Damage("weight decay on biases", "network.py", '(matrices if self.members.ranks[name] > 1 and "empty" not in name else rest)', "matrices", "loop"),
-    Damage("unreadable cell stays present", "learn/features.py", "cells.present[row] = False", "pass", "features model"),
+    Damage("unreadable cell stays present", "data/reading.py", "        self._bad(row, 0, reason)\n        self.present[row] = False\n", "        self._bad(row, 0, reason)\n", "reading features model"),
     Damage("rivals of absent views see zeros as values", "learn/rivals.py", "out[present_N] = (np.asarray(block)[present_N] - self.mean) * self.scale", "out[:] = (np.asarray(block) - self.mean) * self.scale", "rivals"),
     Damage("the mixture never chooses the network", "learn/blend.py", "return Share(float(GRID[int(means[kind].argmin())]), kind)", "return Share(0.9, kind)", "blend model golden"),
     # data

@@ -85,8 +85,7 @@ def frozen(
     slot_N = np.full(cells.n, -1)
     slot_N[rows] = slot_U[unique_R]
     for row in rows[slot_U[unique_R] < 0].tolist():
-        cells.values([row])  # enters the fault of every cell that holds this content
-        cells.present[row] = False
+        cells.values([row])  # enters the fault of every cell that holds this content, which is present no longer
     return Features(slot_N, made, fill)
 
 
