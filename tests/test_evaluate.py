@@ -380,6 +380,15 @@ def test_wide_letters_keep_the_columns_of_the_terminal():
     assert _fitted("一二三四五", 7) == "一二三…" and columns_of(_fitted("一二三四五", 8)) == 8
 
 
+def test_values_with_few_records_that_are_clearly_lower_are_named():
+    found = by_hand(["A"] * 40 + ["B"] * 35 + ["C"] * 5)
+    few = next(row for row in found["by"]["values"] if row["value"] == "C")
+    few["difference"]["accuracy"] = {"value": -0.4, "low": -0.7, "high": -0.1}
+    assert few["too_few"] and "(few): under 30 records; among them clearly lower: C" in as_text(found)
+    few["difference"]["accuracy"] = {"value": -0.4, "low": -0.7, "high": 0.1}
+    assert "clearly lower" not in as_text(found)
+
+
 def test_a_lowest_value_above_the_whole_is_not_called_low():
     """Where the worst of the counted values still lies above all records, the few ones are to blame."""
     found = by_hand(["A"] * 40 + ["B"] * 40)

@@ -98,6 +98,9 @@ def number(value: Any) -> float | None:
 
     >>> number("1e3"), number(" -2.5 "), number("NA"), number(True)
     (1000.0, -2.5, None, 1.0)
+    >>> number("0,46")
+    Traceback (most recent call last):
+    polysense.data.values.BadCell: '0,46' is not a number; a decimal comma is written 0.46
     """
     if is_empty(value) or missing_word(value) is not None:
         return None
@@ -106,7 +109,9 @@ def number(value: Any) -> float | None:
         if not text:
             return None
         if not _NUMBER.fullmatch(text) and not _INFINITE.fullmatch(text):
-            raise BadCell(f"{short(value)} is not a number")
+            point = text.replace(",", ".")
+            comma = f"; a decimal comma is written {point}" if text.count(",") == 1 and _NUMBER.fullmatch(point) else ""
+            raise BadCell(f"{short(value)} is not a number{comma}")
         result = float(text)
     elif isinstance(value, (bool, int, float, Decimal)):
         try:

@@ -320,7 +320,9 @@ def _by_lines(by: Mapping[str, Any]) -> list[str]:
         )
     worst = lowest(by)
     if any(row["too_few"] for row in by["values"]):
-        lines.append(f"(few): under {FEW_TEST} records")
+        low = [name for name, row in zip(names, by["values"], strict=True)
+               if row["too_few"] and row["difference"]["accuracy"]["high"] < 0]
+        lines.append(f"(few): under {FEW_TEST} records" + (f"; among them clearly lower: {', '.join(low[:10])}" if low else ""))
     if worst is None:
         return [*lines, f"fewer than two values have {FEW_TEST} records; there is nothing to compare"]
     if worst["difference"]["accuracy"]["value"] >= 0:

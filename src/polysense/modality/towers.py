@@ -674,7 +674,7 @@ def default_encoder(modality: str, values: Sequence[Any], n_train: int) -> tuple
     few = n_train < MANY_RECORDS
     reason = f"{'fewer than' if few else 'at least'} {MANY_RECORDS:,} training records{in_words}"
     if suited:
-        reason += f"; a tower would help: {suited[0].cure}"
+        reason += f"; a tower may help: {suited[0].cure}"
     return cls.small if few else cls.large, {}, reason
 
 
