@@ -293,7 +293,10 @@ def content(records: Records) -> str:
         def close(self) -> None: ...
 
     with pa.ipc.new_stream(pa.PythonFile(Sink(), "w"), records.table.schema) as stream:
-        stream.write_table(records.table, max_chunksize=10_000)
+        for batch in records.table.to_batches(max_chunksize=10_000):
+            stream.write_batch(batch)
+            if records.mapped is not None:  # a mapped table is read once through: its pages must not stay
+                records.mapped.touched(batch.num_rows)
     return hasher.hexdigest()[:32]
 
 
