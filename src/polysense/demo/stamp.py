@@ -12,8 +12,6 @@ import os
 import shutil
 import subprocess
 import tarfile
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +29,8 @@ from .folder import (
     Record,
     Say,
     Tables,
+    aside,
+    cache_of,
     claimed,
     replace,
     sha256,
@@ -97,10 +97,9 @@ def stamps(folder: str | Path, *, seed: int = 0, progress: Say = lambda line: No
     folder = claimed(folder)
     source = _unpacked(progress)
     with writing(folder):
-        aside = Path(tempfile.mkdtemp(prefix=".media-", dir=folder))
-        try:
+        with aside(folder / "media") as media:
             with stage(progress, "reading the stamps and rendering drawings"):
-                records = _stamp_records(source, aside, progress)
+                records = _stamp_records(source, media, progress)
             _merge_small(records, progress)
             with stage(progress, "splitting"):
                 members = split(
@@ -108,54 +107,38 @@ def stamps(folder: str | Path, *, seed: int = 0, progress: Say = lambda line: No
                     groups=[record["group"] for record in records],
                     strata=[record["sound"] is not None for record in records],
                 )
-            aside.chmod(0o755)  # a temporary folder is closed to others
-            replace(folder / "media", aside)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            replace(folder / "media", media)
         return write_tables(folder, records, members, COLUMNS)
 
 
 # Getting and unpacking -----------------------------------------------------------------------
 
 
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "polysense" / "stamps"
-
-
 def _unpacked(progress: Say) -> Path:
     """The folder with the unpacked package, from the cache if it is there."""
     given = os.environ.get("POLYSENSE_STAMPS_DEB")
-    cache = _cache()
+    cache = cache_of("stamps")
     if given and not Path(given).is_file():
         raise BadOption(f"POLYSENSE_STAMPS_DEB is '{given}', but there is no such file")
     for ready in () if given else (cache / VERSION, cache / _OTHER):
         if ready.is_dir():
             progress(f"stamps: unpacked before, in {ready}" + (_DIFFERS if ready.name == _OTHER else ""))
             return ready
-    with writing(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-        for left in cache.glob(".new-*"):  # of a run that was killed; a running one is younger
-            if time.time() - left.stat().st_mtime > 86_400:
-                shutil.rmtree(left, ignore_errors=True)
-        aside = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))  # renamed when whole: never half a package
-        try:
-            if given:
-                deb = Path(given)
-            else:
-                with stage(progress, f"downloading {PACKAGE} (161 MB) with apt-get download"):
-                    deb = _download(aside)
-            digest = sha256(deb)
-            if digest != SHA256:
-                progress(f"note: {deb.name}{_DIFFERS}")
-            ready = cache / (VERSION if digest == SHA256 else digest[:16] if given else _OTHER)
-            if not ready.is_dir():
-                with stage(progress, f"unpacking {deb.name}"):
-                    unpack(deb, aside / "whole")
-                replace(ready, aside / "whole")
-            return ready
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+    with writing(cache), aside(cache / VERSION) as new:
+        if given:
+            deb = Path(given)
+        else:
+            with stage(progress, f"downloading {PACKAGE} (161 MB) with apt-get download"):
+                deb = _download(new)
+        digest = sha256(deb)
+        if digest != SHA256:
+            progress(f"note: {deb.name}{_DIFFERS}")
+        ready = cache / (VERSION if digest == SHA256 else digest[:16] if given else _OTHER)
+        if not ready.is_dir():
+            with stage(progress, f"unpacking {deb.name}"):
+                unpack(deb, new / "whole")
+            replace(ready, new / "whole")
+        return ready
 
 
 def _download(folder: Path) -> Path:
