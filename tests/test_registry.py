@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import polysense
 from polysense.contracts import Encoder, Fusion, Modality, Task
 from polysense.errors import BadOption, UnknownName
-from polysense.registry import Registry, encoders, fusions, modalities, option_helps, suggest, tasks
+from polysense.registry import Registry, encoders, fusions, modalities, option_helps, options_of, suggest, tasks
 
 SHELVES = {"modality": modalities, "encoder": encoders, "fusion": fusions, "task": tasks}
 BASES = {"modality": Modality, "encoder": Encoder, "fusion": Fusion, "task": Task}
@@ -43,10 +44,8 @@ def test_what_is_read_from_the_source_is_what_the_class_has(noun, name):
     assert cls.__module__ == about.module and cls.__qualname__ == about.qualname
     if noun == "modality":
         return
-    options = {
-        key: parameter.default
-        for key, parameter in inspect.signature(cls).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    options = {key: option.default for key, option in options_of(cls).items()}
+    assert about.options == options_of(cls)
     assert {key: option.default for key, option in about.options.items()} == options
     assert json.loads(json.dumps(options)) == json.loads(json.dumps(options, default=list))
     for key, option in about.options.items():
@@ -59,7 +58,7 @@ def test_what_stands_before_the_star_is_the_librarys(noun, name):
     if noun == "modality":
         return
     kinds = inspect.signature(SHELVES[noun][name]).parameters.values()
-    given = [p.name for p in kinds if p.kind is not p.KEYWORD_ONLY]
+    given = [p.name for p in kinds if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
     assert given == (["views", "dim"] if noun == "fusion" else [])
 
 
@@ -104,6 +103,34 @@ def test_a_class_registered_at_run_time():
     with pytest.raises(BadOption, match="did you mean 'power'"):
         shelf.make("mine", ["a"], 4, pwer=3)
     assert "mine" not in fusions, "a shelf of one's own is one's own"
+
+
+def test_options_of_a_base_are_handed_on(tmp_path, monkeypatch):
+    """Own options first, then the base's that a ``**`` lets in; a base's default yields to the class's own."""
+    package = tmp_path / "shelf_of_mine"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        'from polysense.registry import Registry\nfusions = Registry("fusion", "nowhere")\n'
+        'class Base:\n    """B.\n\n    Args:\n        a: first.\n        b: second.\n    """\n'
+        '    def __init__(self, *, a=1, b=2): pass\n'
+        '@fusions("open")\nclass Open(Base):\n    """O.\n\n    Args:\n        c: third.\n        b: mine.\n    """\n'
+        '    def __init__(self, *, c=3, b=4, **more): pass\n'
+        '@fusions("shut")\nclass Shut(Base):\n    """S.\n\n    Args:\n        c: third.\n    """\n'
+        '    def __init__(self, *, c=3): pass\n'
+        '@fusions("same")\nclass Same(Base):\n    """T."""\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    shelf = Registry("fusion", "shelf_of_mine")
+    found = {name: {o.name: (o.default, o.help) for o in shelf.about(name).options.values()} for name in shelf}
+    assert list(found["open"]) == ["c", "b", "a"]
+    assert found == {
+        "open": {"c": (3, "third."), "b": (4, "mine."), "a": (1, "first.")},
+        "shut": {"c": (3, "third.")},
+        "same": {"a": (1, "first."), "b": (2, "second.")},
+    }
+    made = importlib.import_module("shelf_of_mine")
+    for name in ("Open", "Shut", "Same"):
+        assert options_of(getattr(made, name)) == shelf.about(name.lower()).options
 
 
 def test_a_plugin_from_an_entry_point(monkeypatch):

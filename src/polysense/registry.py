@@ -2,7 +2,8 @@
 
 A shelf knows its home package. What stands there is found by reading the source (``ast``), so
 that listing names, one-line summaries and options costs milliseconds and imports nothing; a class
-is imported when it is asked for. Nobody imports a module for its side effect.
+is imported when it is asked for. Nobody imports a module for its side effect. A class whose
+``__init__`` ends in ``**more`` also has the options of its base, which stands in the same file.
 
 Other packages add entries through the entry point group ``polysense.<shelf>``, or at run time::
 
@@ -158,13 +159,18 @@ class Registry:
 
 
 def options_of(cls: type) -> dict[str, Option]:
-    """The keyword-only parameters of a class with their helps."""
-    helps = option_helps(inspect.getdoc(cls) or "")
-    return {
-        key: Option(key, parameter.default, helps.get(key, ""))
-        for key, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    """The keyword-only parameters of a class with their helps; a ``**`` hands on those of its base."""
+    found: dict[str, Option] = {}
+    for base in inspect.getmro(cls):
+        if "__init__" not in vars(base):
+            continue
+        helps, parameters = option_helps(inspect.getdoc(base) or ""), inspect.signature(base).parameters.values()
+        for one in parameters:
+            if one.kind is one.KEYWORD_ONLY:
+                found.setdefault(one.name, Option(one.name, one.default, helps.get(one.name, "")))
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    return found
 
 
 def read_options(module: str, name: str) -> dict[str, Option]:
@@ -220,17 +226,25 @@ def option_helps(text: str) -> dict[str, str]:
 
 
 def _entries(tree: ast.Module, decorator: str, module: str) -> Iterable[Entry]:
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):
             continue
         for mark in node.decorator_list:
             if isinstance(mark, ast.Call) and getattr(mark.func, "id", None) == decorator:
                 text = ast.get_docstring(node) or ""
-                init = next((n for n in node.body if getattr(n, "name", None) == "__init__"), None)
-                yield Entry(
-                    ast.literal_eval(mark.args[0]), text.split("\n")[0], module, node.name,
-                    _options(init, option_helps(text)) if init else {},
-                )
+                options = _options_of(node, classes)
+                yield Entry(ast.literal_eval(mark.args[0]), text.split("\n")[0], module, node.name, options)
+
+
+def _options_of(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> dict[str, Option]:
+    """What ``options_of`` gives: its own options, then those that a ``**`` hands to a base in the same file."""
+    init = next((n for n in node.body if getattr(n, "name", None) == "__init__"), None)
+    found = _options(init, option_helps(ast.get_docstring(node) or "")) if init else {}
+    for base in node.bases if init is None or init.args.kwarg else ():
+        if getattr(base, "id", None) in classes:
+            found |= {name: one for name, one in _options_of(classes[base.id], classes).items() if name not in found}
+    return found
 
 
 def _options(init: ast.FunctionDef, helps: dict[str, str]) -> dict[str, Option]:
