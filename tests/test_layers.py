@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polysense import demo
-from polysense.layers import Block, Condition, Drop, Slots, masked_softmax, stack_views
+from polysense.errors import BadOption
+from polysense.layers import CELLS, Block, Condition, Drop, Recurrent, Slots, masked_softmax, positions, stack_views
 from polysense.tokens import Tokens
 
 
@@ -69,6 +70,98 @@ def test_a_block_equals_torchs_own_attention():
     after = x_BTD + theirs(normed, normed, normed, key_padding_mask=~mask_BT, need_weights=False)[0]
     after = after + block.feed(block.norm_feed(after))
     torch.testing.assert_close(block(x_BTD, mask_BT), after, atol=1e-5, rtol=1e-5)
+
+
+def test_positions_by_hand():
+    """Width 4: the slow pair turns by 10000^(-1/2) = 1/100 of a radian a step, the fast one by 1."""
+    angles = torch.tensor([[0.0, 0.0], [1.0, 0.01], [2.0, 0.02]])
+    expected = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+    torch.testing.assert_close(positions(3, 4), expected)
+    torch.testing.assert_close(positions(3, 3)[:, 2], (torch.arange(3) * 10_000 ** (-2 / 3)).sin())
+    assert positions(0, 4).shape == (0, 4)
+
+
+def one_number(cell, weight, bias):
+    """A recurrent network of one number in and one out, all of its weights the same."""
+    net = Recurrent(1, 1, cell=cell, both=False)
+    for name, parameter in net.named_parameters():
+        torch.nn.init.constant_(parameter, weight if "weight" in name else bias)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("cell", "first", "second"),
+    [
+        # all gates see a = 2 x + 2 h + 0.5 + 0.5
+        ("tanh", lambda a: math.tanh(a), lambda a, h, c: math.tanh(a)),
+        ("lstm", lambda a: sigmoid(a) * math.tanh(sigmoid(a) * math.tanh(a)),
+         lambda a, h, c: sigmoid(a) * math.tanh(sigmoid(a) * c + sigmoid(a) * math.tanh(a))),
+        # the GRU's candidate meets the state through the reset gate: tanh(2 x + 0.5 + r (2 h + 0.5))
+        ("gru", lambda a: (1 - sigmoid(a)) * math.tanh(2.5 + sigmoid(a) * 0.5),
+         lambda a, h, c: (1 - sigmoid(a)) * math.tanh(-1.5 + sigmoid(a) * (2 * h + 0.5)) + sigmoid(a) * h),
+    ],
+)
+def test_two_steps_of_each_cell_by_hand(cell, first, second):
+    """x = 1 then -1, every weight 2, every bias 1/2."""
+    with torch.no_grad():
+        h = one_number(cell, 2.0, 0.5)(torch.tensor([[[1.0], [-1.0]]]), torch.ones(1, 2, dtype=torch.bool))[0, :, 0].tolist()
+    assert h[0] == pytest.approx(first(3.0), abs=1e-6)
+    state = sigmoid(3.0) * math.tanh(3.0)  # the LSTM's c after one step
+    assert h[1] == pytest.approx(second(2 * -1 + 2 * h[0] + 1, h[0], state), abs=1e-6)
+
+
+def sigmoid(a):
+    return 1 / (1 + math.exp(-a))
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_a_recurrent_network_reads_real_positions_only(cell, both):
+    """Holes, NaN in them, other records and an empty record change nothing; the holes stay zero."""
+    torch.manual_seed(1)
+    net = Recurrent(3, 6, cell=cell, layers=2, both=both).eval()
+    x_BTD = torch.randn(4, 5, 3)
+    mask_BT = torch.tensor([[1, 0, 1, 0, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [0, 1, 0, 0, 0]]).bool()
+    spoilt = torch.where(mask_BT[..., None], x_BTD, torch.tensor(float("nan"))).requires_grad_()
+    y_BTD = net(spoilt, mask_BT)
+    assert net.dim == 6 and y_BTD.shape == (4, 5, 6) and (y_BTD[~mask_BT] == 0).all()
+    for i in (0, 1, 3):
+        alone = net.net(x_BTD[i][mask_BT[i]][None])[0][0]
+        torch.testing.assert_close(y_BTD[i][mask_BT[i]], alone, atol=1e-6, rtol=0)
+    y_BTD.square().sum().backward()
+    assert torch.isfinite(spoilt.grad).all() and (spoilt.grad[~mask_BT] == 0).all()
+    assert (spoilt.grad[0, 0] != 0).all()
+    assert (net(x_BTD, torch.zeros(4, 5, dtype=torch.bool)) == 0).all()
+
+
+def test_directions_of_a_recurrent_network():
+    """One direction knows nothing of what comes later; of both, the second half knows nothing of what came before."""
+    torch.manual_seed(2)
+    x_BTD, mask_BT = torch.randn(1, 4, 3), torch.ones(1, 4, dtype=torch.bool)
+    later = x_BTD.clone()
+    later[0, 2] += 1
+    for both in (False, True):
+        net = Recurrent(3, 4, both=both)
+        same = (net(x_BTD, mask_BT) == net(later, mask_BT))[0].tolist()
+        first = [True] * (2 if both else 4)
+        second = [False] * 2 if both else []
+        assert same[:2] == [first + second] * 2 and not any(same[2])
+        assert same[3] == ([False] * 2 + [True] * 2 if both else [False] * 4)
+
+
+def test_dropout_of_a_recurrent_network_is_between_layers_only():
+    x_BTD, mask_BT = torch.randn(2, 4, 3), torch.ones(2, 4, dtype=torch.bool)
+    one, two = Recurrent(3, 4, dropout=0.5), Recurrent(3, 4, layers=2, dropout=0.5)
+    assert torch.equal(one(x_BTD, mask_BT), one(x_BTD, mask_BT))
+    assert not torch.equal(two(x_BTD, mask_BT), two(x_BTD, mask_BT))
+
+
+def test_options_of_a_recurrent_network():
+    with pytest.raises(BadOption, match="'cell' is 'elman'; give one of tanh, lstm, gru"):
+        Recurrent(3, 4, cell="elman")
+    with pytest.raises(BadOption, match="width 5"):
+        Recurrent(3, 5)
+    assert Recurrent(3, 5, both=False).dim == 5
 
 
 def test_drop_by_hand():

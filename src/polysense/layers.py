@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from .errors import BadOption
 from .tokens import Tokens
+
+#: Cells of ``Recurrent``: option value -> torch's class.
+CELLS = {"tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 def safe(name: str) -> str:
@@ -151,6 +155,78 @@ class Block(nn.Module):
         mixed = masked_softmax(scores, mask_BT[:, None, None, :]) @ value
         x_BTD = x_BTD + self.drop(self.out(mixed.transpose(1, 2).reshape(batch, length, dim)))
         return x_BTD + self.drop(self.feed(self.norm_feed(x_BTD)))
+
+
+def positions(length: int, dim: int) -> Tensor:
+    """Where a position stands, as waves (T, D): added to the numbers of a transformer from scratch.
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.5: x[t, 2i] = sin(t / 10000^(2i/D)),
+    x[t, 2i+1] = cos(the same).
+
+    Args:
+        length: T.
+        dim: D.
+
+    >>> positions(2, 4)
+    tensor([[0.0000, 1.0000, 0.0000, 1.0000],
+            [0.8415, 0.5403, 0.0100, 0.9999]])
+    """
+    step_D = torch.arange(dim)
+    angle_TD = torch.arange(length)[:, None] / 10_000 ** ((step_D - step_D % 2) / dim)
+    return torch.where(step_D % 2 == 0, angle_TD.sin(), angle_TD.cos())
+
+
+class Recurrent(nn.Module):
+    """A recurrent network over the real positions of each record, which may stand anywhere.
+
+    With h' = the state before: tanh (Elman 1990, Cognitive Science 14) h = tanh(W x + U h' + b);
+    LSTM (Hochreiter and Schmidhuber 1997; forget gate of Gers et al. 2000) c = f c' + i tanh(W x + U h' + b),
+    h = o tanh(c); GRU (Cho et al. 2014, arXiv:1406.1078) h = (1 - z) n + z h', n = tanh(W x + r (U h' + c) + b).
+    The real positions are moved together and packed, so that neither direction meets a masked one.
+
+    Args:
+        width_in: numbers at each position.
+        width: D, of both directions together.
+        cell: "tanh", "lstm" or "gru".
+        layers: networks on top of each other.
+        both: read from the end too (Schuster and Paliwal 1997); each direction has width / 2.
+        dropout: share of the numbers dropped between two layers.
+
+    forward: (B, T, width_in), mask (B, T) -> (B, T, D), zeros at masked positions
+
+    Raises:
+        BadOption: an unknown cell; both directions with an odd width.
+
+    >>> Recurrent(3, 8, cell="gru")(torch.zeros(2, 5, 3), torch.ones(2, 5, dtype=torch.bool)).shape
+    torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self, width_in: int, width: int, *, cell: str = "lstm", layers: int = 1, both: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise BadOption(f"option 'cell' is {cell!r}; give one of {', '.join(CELLS)}")
+        if both and width % 2:
+            raise BadOption(f"width {width} cannot be halved for two directions; give an even one, or both=false")
+        self.dim = width
+        self.net = CELLS[cell](
+            width_in, width // 2 if both else width, layers, batch_first=True, bidirectional=both,
+            dropout=dropout if layers > 1 else 0.0,  # there is nothing between one layer
+        )
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        lengths_B = mask_BT.sum(1)
+        filled_B = lengths_B > 0
+        out = x_BTD.new_zeros(*mask_BT.shape, self.dim)
+        if not filled_B.any():
+            return out
+        lengths_F = lengths_B[filled_B]
+        front_FT = torch.arange(int(lengths_F.max()), device=mask_BT.device) < lengths_F[:, None]
+        x_FTD = x_BTD.new_zeros(*front_FT.shape, x_BTD.shape[2]).index_put((front_FT,), x_BTD[mask_BT])
+        packed = nn.utils.rnn.pack_padded_sequence(x_FTD, lengths_F.cpu(), batch_first=True, enforce_sorted=False)
+        y_FTD, _ = nn.utils.rnn.pad_packed_sequence(self.net(packed)[0], batch_first=True)
+        return out.to(y_FTD.dtype).index_put((mask_BT,), y_FTD[front_FT])
 
 
 class Condition(nn.Module):

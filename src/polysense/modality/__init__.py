@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ..errors import BadOption
@@ -47,3 +48,17 @@ def several(option: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, (list, tuple)) or not value:
         raise BadOption(f"option '{option}' is {value!r}; give a list of whole numbers, e.g. [32, 64]")
     return tuple(whole(option, item) for item in value)
+
+
+def choice(option: str, value: Any, allowed: Collection[str]) -> str:
+    """An option that must be one of some words.
+
+    Raises:
+        BadOption: it is something else.
+
+    >>> choice("cell", "gru", ("tanh", "lstm", "gru"))
+    'gru'
+    """
+    if not isinstance(value, str) or value not in allowed:
+        raise BadOption(f"option '{option}' is {value!r}; give one of {', '.join(allowed)}")
+    return value
