@@ -17,7 +17,6 @@ from polysense.modality.audio import (
     AudioPlain,
     Cnn,
     FrameNorm,
-    PretrainedAudio,
     _hidden,
     hz_to_mel,
     log_mel,
@@ -25,8 +24,8 @@ from polysense.modality.audio import (
     mel_power,
     mel_to_hz,
     mfcc,
-    whisper_mel,
 )
+from polysense.modality.audio_tower import PretrainedAudio, whisper_mel
 
 RANDOM = np.random.default_rng(5)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from polysense.contracts import to_tensors
 from polysense.errors import BadModel, BadOption
-from polysense.modality.image import Cnn, ImagePlain, PretrainedImage, augmented, grid, square
+from polysense.modality.image import Cnn, ImagePlain, augmented, grid, square
+from polysense.modality.image_tower import PretrainedImage
 from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 RANDOM = np.random.default_rng(3)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from polysense.contracts import to_tensors
 from polysense.errors import NotFitted
 from polysense.modality.text import (
-    LONGEST, Bag, PlainText, PretrainedText, Text, TextPlain, characters, clean, language, main_axes, words,
+    LONGEST, Bag, PlainText, Text, TextPlain, characters, clean, language, main_axes, words,
 )
+from polysense.modality.text_tower import PretrainedText
 from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 TEXTS = ["A red bus.", "The red car is red", "une petite voiture", "红色的公交车", "红色的车", "!!!", "a red bus."]

@@ -15,11 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contracts import Batch, Encoder, Modality, Plain, State
-from ..errors import BadModel
 from ..registry import encoders, modalities
 from ..tokens import Tokens
 from . import several, whole
-from .towers import Pretrained, read_json
 
 #: Samples a second, samples in a window (25 ms) and from one frame to the next (10 ms).
 HZ, WINDOW, HOP = 16_000, 400, 160
@@ -308,89 +306,3 @@ def _hidden(x_NF: Tensor, mask_BT: Tensor, most: float = 0.2) -> Tensor:
     time_N = kept(0, mask_BT.shape[1])[mask_BT]
     bands_NF = kept(1, x_NF.shape[1]).repeat_interleave(length_B, 0)
     return x_NF * (time_N[:, None] & bands_NF)
-
-
-@encoders("audio.pretrained")
-class PretrainedAudio(Pretrained):
-    """An audio tower, the encoder of a Whisper network: a named one, a folder, or a hub id.
-
-    Radford et al. 2022, arXiv:2212.04356, section 2.2. A sound is padded or cut to the length that
-    ``preprocessor_config.json`` names (30 s); pooled is the mean over the frames that hold sound.
-
-    Args:
-        tower: name (see ``polysense list towers``), folder, or hub id.
-        positions: give every frame (20 ms) instead of the pooled sound.
-
-    forward: {"x": (B, F, T), "frames": (B,)} -> (B, 1, D), or (B, T / 2, D) with ``positions``
-    """
-
-    modality = "audio"
-    held = ("embed_positions.weight",)  # sines, never trained
-
-    def __init__(self, *, tower: str = "whisper-tiny", positions: bool = False) -> None:
-        super().__init__(tower)
-        self.positions = bool(positions)
-        self._settings: dict[str, int] | None = None
-
-    def _hearing(self) -> dict[str, int]:
-        """Bands, window, hop, samples a second and samples in all."""
-        if self._settings is None:
-            folder = self.folder
-            config = read_json(folder, "preprocessor_config.json")
-            kind = config.get("feature_extractor_type", "")
-            if kind != "WhisperFeatureExtractor":
-                raise BadModel(
-                    f"tower '{self.tower}' hears through {kind or 'an unnamed feature extractor'}; "
-                    "only WhisperFeatureExtractor is known: choose a Whisper network"
-                )
-            hz = config.get("sampling_rate", HZ)
-            if hz != HZ:
-                raise BadModel(f"tower '{self.tower}' hears at {hz} Hz; choose one that hears at {HZ} Hz")
-            self._settings = {
-                "bands": config.get("feature_size", 80), "window": config.get("n_fft", 400),
-                "hop": config.get("hop_length", 160), "samples": config.get("chunk_length", 30) * HZ,
-            }
-        return self._settings
-
-    def prepare(self, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        how = self._hearing()
-        most = how["samples"] // how["hop"]
-        x = np.empty((len(values), how["bands"], most), np.float32)
-        frames = np.empty(len(values), np.int64)
-        for i, wave in enumerate(values):
-            x[i] = whisper_mel(wave, **how)
-            frames[i] = min(most, max(1, -(-len(wave) // how["hop"])))
-        return {"x": x, "frames": frames}
-
-    @staticmethod
-    def part(module: nn.Module) -> nn.Module:
-        return module.encoder if hasattr(module, "decoder") else module
-
-    def _tokens(self, batch: Batch) -> Tokens:
-        x_BTD = self.network(batch["x"].device)(input_features=batch["x"]).last_hidden_state
-        most = batch["x"].shape[-1]
-        per_token = most // x_BTD.shape[1]
-        real = (batch["frames"] + per_token - 1) // per_token
-        mask_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) < real[:, None]
-        hop_seconds = self._hearing()["hop"] / HZ
-        seconds = (torch.arange(x_BTD.shape[1], device=x_BTD.device) + 0.5) * per_token * hop_seconds
-        tokens = Tokens(x_BTD, mask_BT, place=seconds[None, :, None].expand(len(x_BTD), -1, -1))
-        return tokens if self.positions else Tokens.single(tokens.pooled())
-
-
-def whisper_mel(
-    wave: np.ndarray, bands: int = 80, window: int = 400, hop: int = 160, samples: int = 480_000
-) -> np.ndarray:
-    """Whisper's log-mel spectrogram (F, samples // hop), zeros of sound where the wave ends.
-
-    Radford et al. 2022, arXiv:2212.04356: log10, at most 8 decades below the loudest, (x + 4) / 4.
-    """
-    whole_wave = torch.zeros(samples)
-    whole_wave[: min(len(wave), samples)] = torch.as_tensor(wave[:samples], dtype=torch.float32)
-    # the original mirrors the edges where this module's own features see silence
-    half = window // 2
-    edges = torch.nn.functional.pad(whole_wave[None, None], (half, half), mode="reflect")[0, 0]
-    spectrum = torch.stft(edges, window, hop, window=_hann(window), center=False, return_complex=True)
-    power = _power(spectrum).T[: samples // hop]
-    log = (power @ _filters(bands, window, HZ)).clamp_min(1e-10).log10()
-    return ((log.clamp_min(float(log.max()) - 8) + 4) / 4).T.numpy()
