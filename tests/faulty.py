@@ -127,7 +127,7 @@ def read(records: Records, **kinds: str) -> str:
     for mine in cells.values():
         values = mine.values()
         there.append(f"{sum(value is not None for value in values)} of {mine.n} cells of '{mine.name}' read")
-        there += mine.remarks + [f"{len(mine.outside)} files outside the table's folder"] * bool(mine.outside)
+        there += [f"{len(mine.outside)} files outside the table's folder"] * bool(mine.outside)
         there += [f"row {fault.row}: {fault.reason}" for fault in mine.faults]
     return "; ".join([*records.notes, *there])
 

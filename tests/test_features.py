@@ -180,7 +180,7 @@ def test_prepared_reads_every_cell_before_training():
             return {"x": np.stack([v[:2, :2, 0] for v in values])}
 
     prepared = Prepared.of(Pixels(), cells)
-    assert cells.present.tolist() == [False, True] and prepared.slot_N.tolist() == [-1, 0]
+    assert cells.present.tolist() == [False, True] and prepared.count_N.tolist() == [0, 1]
 
 
 def test_a_batch_holds_arrays_of_present_records_only():

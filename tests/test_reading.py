@@ -178,13 +178,6 @@ def test_urls_are_faults(tmp_path):
     assert cells.values() == [None] and "never fetched" in cells.faults[0].reason
 
 
-def test_a_cell_with_several_pictures_gives_its_first_and_says_so():
-    cells = read_cells(as_records({"p": [[png(0), png(1)], [png(2)], []]}), schema(p="image"))["p"]
-    assert [v is not None for v in cells.values()] == [True, True, False]
-    cells.values()
-    assert cells.remarks == ["column 'p': 1 further value is not used in cells that hold several"]
-
-
 def test_content_gives_the_file_for_the_report(shop):
     cells = read_cells(shop, schema(photo="image"))["photo"]
     assert cells.content(4).data == png(4) and cells.content(11) is None and cells.content(7) is None

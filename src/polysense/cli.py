@@ -500,9 +500,11 @@ def _answer_lines(model: Any, answers: Any) -> tuple[list[str], Iterator[tuple[A
     """Header and lines of the answer file: row, id if there is one, prediction, a probability per class."""
     import numpy as np
 
+    from .data.reading import LEFT_OUT
     from .data.rows import blocks
 
-    dropped = {cell["row"] for cell in answers.bad_cells} if model.on_bad == "drop" else set()
+    bad = {cell["row"] for cell in answers.bad_cells if cell["action"] != LEFT_OUT}
+    dropped = bad if model.on_bad == "drop" else set()
     names = model.classes_.tolist()
     named = model.schema_.id_column if model.schema_.id_column in answers.records.names else None
 

@@ -499,7 +499,6 @@ class Model(ClassifierMixin, BaseEstimator):
             remarks.append(f"{records.source} lacks the group column '{self.group}': intervals are over single records")
         remarks += column_remarks(records, self.schema_, (self.target, self.group, self.split))
         for mine in cells.values():
-            remarks += mine.remarks
             if mine.outside:
                 remarks.append(_outside(mine))
         return remarks

@@ -45,14 +45,20 @@ class Encoders(nn.Module):
             for view, encoder in self.encoders.items()
         }
 
-    def forward(self, view: str, batch: Mapping[str, Tensor], present_B: Tensor) -> Tokens:
+    def forward(self, view: str, batch: Mapping[str, Tensor], present_B: Tensor, pool: bool = False) -> Tokens:
         """Tokens of a view from the prepared arrays of its present records only, in order.
 
-        A tower that is tuned keeps the condition that its frozen outputs were given.
+        ``pieces`` among the arrays says how many pictures or sounds each of these records holds, if not one;
+        with ``pool`` the record gets their mean instead of all their positions. A tower that is tuned keeps
+        the condition that its frozen outputs were given.
         """
-        tokens = self.encoders[view](batch)
+        arrays = dict(batch)
+        pieces = arrays.pop("pieces", None)
+        tokens = self.encoders[view](arrays)
         if view in self.conditions:
             tokens = Tokens(self.conditions[view](tokens.x), tokens.mask, tokens.weight, tokens.place)
+        if pieces is not None:
+            tokens = tokens.together(pieces, pool)
         if present_B.all():
             return tokens
         x = tokens.x.new_zeros(len(present_B), *tokens.x.shape[1:])
@@ -309,7 +315,7 @@ class Network(nn.Module):
         if not present_B.any():
             width = self.encoders.widths[view]
             return Tokens(torch.zeros(len(present_B), 1, width, device=present_B.device), present_B[:, None])
-        tokens = self.encoders(view, arrays, present_B)
+        tokens = self.encoders(view, arrays, present_B, pool=not self.fusion.positions)
         return tokens if self.fusion.positions else Tokens.single(tokens.pooled(), tokens.present)
 
     def losses(self, tokens: Mapping[str, Tokens], targets: Mapping[str, Tensor]) -> Tensor:

@@ -58,3 +58,29 @@ class Tokens:
         """
         mask = torch.ones(len(x), 1, dtype=torch.bool, device=x.device) if present is None else present[:, None]
         return cls(x[:, None, :], mask)
+
+    def together(self, pieces: Tensor, pool: bool) -> Tokens:
+        """Tokens of records, from those of their pieces one after the other (several pictures in one cell).
+
+        Args:
+            pieces: (R,) how many pieces each record has, at least one.
+            pool: the mean of the pooled pieces; otherwise the positions of all pieces behind each other.
+
+        >>> Tokens.single(torch.tensor([[1.0], [3.0], [5.0]])).together(torch.tensor([2, 1]), True).x.flatten()
+        tensor([2., 5.])
+        """
+        count = len(pieces)
+        record_P = torch.arange(count, device=pieces.device).repeat_interleave(pieces)
+        if pool:
+            x_PD = self.pooled()
+            total_RD = x_PD.new_zeros(count, x_PD.shape[1]).index_add(0, record_P, x_PD)
+            return Tokens.single(total_RD / pieces[:, None])
+        place_P = torch.arange(len(record_P), device=pieces.device) - (pieces.cumsum(0) - pieces)[record_P]
+
+        def laid(part: Tensor | None) -> Tensor | None:
+            if part is None:
+                return None
+            out = part.new_zeros(count, int(pieces.max()), *part.shape[1:])
+            return out.index_put((record_P, place_P), part).flatten(1, 2)
+
+        return Tokens(laid(self.x), laid(self.mask), laid(self.weight), laid(self.place))

@@ -6,12 +6,12 @@ Rows count over all tables; faults keep the row of their own table.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .reading import Cells, all_faults
+from .reading import LEFT_OUT, Cells, all_faults
 
 
 class Joined(Cells):
@@ -24,27 +24,42 @@ class Joined(Cells):
         self.present = np.concatenate([part.present for part in parts])
         self._starts = np.cumsum([0, *(part.n for part in parts)])
 
-    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
-        return self._ask(rows, lambda part, mine: part.values(mine, pixels))
+    def pieces(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [(part.pieces(mine), start) for part, mine, _, start in self._divided(rows)]
+        row_P = [row_P + start for (row_P, _), start in found]
+        return np.concatenate([*row_P, np.zeros(0, int)]), np.concatenate([*(k for (_, k), _ in found), np.zeros(0, int)])
+
+    def values(
+        self, rows: Sequence[int] | None = None, pixels: int | None = None, pieces: Sequence[int] | None = None
+    ) -> list[Any]:
+        def ask(part: Cells, mine: np.ndarray, at: np.ndarray) -> list[Any]:
+            return part.values(mine.tolist(), pixels, None if pieces is None else [pieces[i] for i in at])
+
+        return self._ask(rows, ask)
 
     def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
-        return self._ask(rows, lambda part, mine: part.digests(mine))
+        return self._ask(rows, lambda part, mine, at: part.digests(mine.tolist()))
 
-    def hashes(self, rows: np.ndarray) -> np.ndarray:
+    def hashes(self, rows: np.ndarray, pieces: np.ndarray | None = None) -> np.ndarray:
         found = np.zeros(len(rows), "S16")
-        table_R = np.searchsorted(self._starts, rows, side="right") - 1
-        for t in np.unique(table_R):
-            found[table_R == t] = self.parts[t].hashes(rows[table_R == t] - self._starts[t])
+        for part, mine, at, _ in self._divided(rows):
+            found[at] = part.hashes(mine, None if pieces is None else pieces[at])
         return found
 
-    def _ask(self, rows: Sequence[int] | None, question: Callable[[Cells, list[int]], list[Any]]) -> list[Any]:
+    def _divided(self, rows: np.ndarray) -> Iterator[tuple[Cells, np.ndarray, np.ndarray, int]]:
+        """(cells of a table, its rows among these, their places among these, number of its first row)."""
+        table_R = np.searchsorted(self._starts, rows, side="right") - 1
+        for t in np.unique(table_R).tolist():
+            at = np.flatnonzero(table_R == t)
+            yield self.parts[t], rows[at] - self._starts[t], at, self._starts[t]
+
+    def _ask(
+        self, rows: Sequence[int] | None, question: Callable[[Cells, np.ndarray, np.ndarray], list[Any]]
+    ) -> list[Any]:
         rows = np.arange(self.n) if rows is None else np.asarray(rows, int)
-        table_N = np.searchsorted(self._starts, rows, side="right") - 1
         out: list[Any] = [None] * len(rows)
-        for t in np.unique(table_N):
-            where = np.flatnonzero(table_N == t)
-            answers = question(self.parts[t], (rows[where] - self._starts[t]).tolist())
-            for place, given in zip(where.tolist(), answers, strict=True):
+        for part, mine, at, _ in self._divided(rows):
+            for place, given in zip(at.tolist(), question(part, mine, at), strict=True):
                 out[place] = given
         return out
 
@@ -76,12 +91,12 @@ def faults(cells: Mapping[str, Cells]) -> list[dict[str, Any]]:
 
 
 def bad_rows(cells: Mapping[str, Cells]) -> np.ndarray:
-    """Rows, over all tables behind each other, that hold an unreadable cell."""
+    """Rows, over all tables behind each other, that hold an unreadable cell; one with a usable file left is none."""
     rows = set()
     for mine in cells.values():
         start = 0
         for part in each(mine):
-            rows |= {start + fault.row for fault in part.faults}
+            rows |= {start + fault.row for fault in part.faults if fault.action != LEFT_OUT}
             start += part.n
     return np.array(sorted(rows), int)
 

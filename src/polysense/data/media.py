@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
 import stat
@@ -16,7 +17,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import numpy as np
 
 from .values import BadCell, is_empty, short
 
-__all__ = ["BadCell", "Content", "Limits", "content_digest", "decode_audio", "decode_image", "fetch", "sniff"]
+__all__ = ["BadCell", "Content", "Limits", "content_digest", "decode_audio", "decode_image", "fetch", "several", "sniff"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,23 @@ def content_digest(data: bytes) -> str:
 
 
 # --- cell -> bytes ---
+
+
+def several(cell: Any) -> list[Any]:
+    """The files of a media cell, each a path or bytes; a table of text writes several as a JSON list of paths.
+
+    >>> several('["a.png", "b.png"]'), several("a.png"), several([b"1", None]), several("[]"), several("[1].png")
+    (['a.png', 'b.png'], ['a.png'], [b'1'], [], ['[1].png'])
+    """
+    if isinstance(cell, str) and cell.lstrip()[:1] == "[":
+        with suppress(ValueError, RecursionError):
+            found = json.loads(cell)
+            if isinstance(found, list) and all(isinstance(file, (str, type(None))) for file in found):
+                cell = found
+    if isinstance(cell, (list, tuple)):
+        return [file for file in cell if not is_empty(file)]
+    return [] if is_empty(cell) else [cell]
+
 
 _URL = re.compile(r"\s*(?:[a-z][a-z0-9+.-]+://|data:[a-z]+/|www\.)", re.IGNORECASE)
 
@@ -123,7 +141,7 @@ def _read(text: str, base: Path, limits: Limits) -> bytes:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         where = "" if os.path.isabs(text) else f" in {base.resolve()}"
-        raise BadCell(f"{name}: no such file{where}") from None
+        raise BadCell(f"{name}: no such file{where}{_how_several(text)}") from None
     except OSError as error:
         raise BadCell(f"{name}: cannot be opened ({(error.strerror or str(error)).lower()})") from None
     except ValueError:
@@ -131,6 +149,11 @@ def _read(text: str, base: Path, limits: Limits) -> bytes:
     if not data:
         raise BadCell(f"{name}: the file is empty")
     return data
+
+
+def _how_several(text: str) -> str:
+    """How several files are written, where a path looks like several."""
+    return '; several files in one cell are written ["a", "b"]' if re.search(r"\.\w+\s*[;|,]|^\s*\[", text) else ""
 
 
 def _outside(text: str, base: Path) -> bool:

@@ -17,14 +17,16 @@ import numpy as np
 from ..errors import BadOption, BadTable
 from ..registry import suggest
 from . import values
-from .media import BadCell, Content, Limits, content_digest, decode_audio, decode_image, fetch
+from .media import BadCell, Content, Limits, content_digest, decode_audio, decode_image, fetch, several
 from .records import Records
 from .rows import blocks
 from .schema import Schema, View
-from .values import is_empty, short
+from .values import short
 
 #: Policy for bad cells -> the word for it in the data report.
 ACTIONS = {"error": "error", "mask": "masked", "drop": "dropped"}
+#: The word where a cell holds several files and others of them are used.
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,14 @@ class Cells:
         view, name, n: the view, its name, the number of records.
         present: (N,) bool; False where the cell is empty, and where it proved bad.
         nonempty: column -> cells that are not missing (bad ones included).
+        further: column -> files in its cells beyond the first of each, as far as they were looked at.
         notes: column -> word for *missing* -> count, in number and date columns.
-        remarks: sentences about what was read differently than written.
         missing_columns: columns of the view that the records do not have.
     """
 
     #: Cells hold files.
     media = False
+    further: Mapping[str, int] = {}
     #: {column: kind} of the view ``table``.
     kinds: Mapping[str, str] = {}
 
@@ -63,9 +66,8 @@ class Cells:
         self.records, self.folder = records, records.folder
         self.notes: dict[str, dict[str, int]] = {}
         self.missing_columns = [column for column in view.columns if column not in records.names]
-        self._faults: dict[tuple[int, int], Fault] = {}
-        self._outside: dict[int, str] = {}
-        self._more = 0
+        self._faults: dict[tuple[int, int, int], Fault] = {}
+        self._outside: dict[tuple[int, int], str] = {}
         self._action = ACTIONS["mask"]
         gone = self.missing_columns
         empty = {c: np.ones(self.n, bool) if c in gone else records.empty(c) for c in view.columns}
@@ -75,44 +77,57 @@ class Cells:
     @property
     def faults(self) -> list[Fault]:
         """Bad cells found so far, in the table's order."""
-        return [replace(self._faults[key], action=self._action) for key in sorted(self._faults)]
+        return [
+            fault if fault.action == LEFT_OUT and self.present[fault.row] and self._action != ACTIONS["error"]
+            else replace(fault, action=self._action)
+            for _, fault in sorted(self._faults.items(), key=lambda item: item[0])
+        ]
 
     @property
     def outside(self) -> list[str]:
         """Paths outside the table's folder that were read, in the table's order."""
-        return [self._outside[row] for row in sorted(self._outside)]
+        return [self._outside[key] for key in sorted(self._outside)]
 
-    @property
-    def remarks(self) -> list[str]:
-        """What was read differently than written, in sentences."""
-        if not self._more:
-            return []
-        values = "value is" if self._more == 1 else "values are"
-        return [f"column '{self.name}': {self._more} further {values} not used in cells that hold several"]
+    def pieces(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the cells hold, one after the other: (P,) the row of each piece, (P,) its number within the record.
+
+        A piece is a file of a media cell that may hold several; every other cell is one piece.
+
+        Args:
+            rows: ascending.
+        """
+        return rows, np.zeros(len(rows), int)
 
     def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
         """Hash of what each cell holds; None where it is absent or bad."""
         raise NotImplementedError
 
-    def hashes(self, rows: np.ndarray) -> np.ndarray:
-        """The digests as an array of 16 bytes each, empty where there is none."""
+    def hashes(self, rows: np.ndarray, pieces: np.ndarray | None = None) -> np.ndarray:
+        """The digests as an array of 16 bytes each, empty where there is none.
+
+        Args:
+            pieces: number of the piece that is meant in each row; the whole cell if None.
+        """
         found = np.zeros(len(rows), "S16")
         for some in blocks(len(rows)):
             found[some] = [bytes.fromhex(name or "") for name in self.digests(rows[some].tolist())]
         return found
 
-    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+    def values(
+        self, rows: Sequence[int] | None = None, pixels: int | None = None, pieces: Sequence[int] | None = None
+    ) -> list[Any]:
         """What each cell holds, decoded; None where it is absent or bad.
 
         Args:
             rows: of the N records; all if None. Ask for a few at a time where they are pictures.
             pixels: smaller side that is enough for pictures.
+            pieces: number of the piece that is meant in each row; the first that can be used if None.
         """
         raise NotImplementedError
 
-    def _bad(self, row: int, column: int, reason: str) -> None:
+    def _bad(self, row: int, column: int, reason: str, piece: int = 0, action: str = "masked") -> None:
         name = self.view.columns[column]
-        self._faults.setdefault((row, column), Fault(row, name, reason))
+        self._faults.setdefault((row, column, piece), Fault(row, name, reason, action))
 
     def _rows(self, rows: Sequence[int] | None) -> list[int]:
         return list(range(self.n)) if rows is None else [int(row) for row in rows]
@@ -121,7 +136,9 @@ class Cells:
 class TextCells(Cells):
     """Texts: str."""
 
-    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+    def values(
+        self, rows: Sequence[int] | None = None, pixels: int | None = None, pieces: Sequence[int] | None = None
+    ) -> list[Any]:
         wanted = self._rows(rows)
         if self.missing_columns:
             return [None] * len(wanted)
@@ -145,7 +162,11 @@ class TextCells(Cells):
 
 
 class MediaCells(Cells):
-    """Pictures: (H, W, 3) uint8. Sounds: (n,) float32 at 16 kHz."""
+    """Pictures: (H, W, 3) uint8. Sounds: (n,) float32 at 16 kHz. A cell may hold several.
+
+    A file that cannot be used is a fault of its own; the record keeps the others, and loses the view when
+    none is left.
+    """
 
     media = True
 
@@ -153,64 +174,122 @@ class MediaCells(Cells):
         super().__init__(view, records)
         self.limits = limits
         self._bad_contents: dict[str, str] = {}  # digest -> reason
-        self._hash_N = np.zeros(self.n, "S16")  # of the cells that were looked at
+        self._hash_N = np.zeros(self.n, "S16")  # of the cells that were opened
+        self._several: dict[int, list[bytes]] = {}  # row -> hashes of its pieces, where there are several
+        self._gone: dict[int, set[int]] = {}  # row -> its pieces that cannot be used
+        self.further = dict.fromkeys(view.columns, 0)
+        self._counted_N = np.zeros(self.n, bool)  # those whose files are counted in it
+
+    def pieces(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        known_R = self._hash_N[rows] != b""
+        counts = [
+            len(self._several.get(row, (0,))) if known else len(self._files(row))
+            for row, known in zip(rows.tolist(), known_R.tolist(), strict=True)
+        ]
+        ends = np.cumsum([0, *counts])
+        return np.repeat(rows, counts), np.arange(ends[-1]) - np.repeat(ends[:-1], counts)
 
     def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
         names = hex_digests(self.hashes(np.array(self._rows(rows), int))).tolist()
         return [name.decode() or None for name in names]
 
-    def hashes(self, rows: np.ndarray) -> np.ndarray:
-        for row in rows[(self._hash_N[rows] == b"") & self.present[rows]].tolist():
-            self._fetch(row)
-        return np.where(self.present[rows], self._hash_N[rows], b"")
+    def hashes(self, rows: np.ndarray, pieces: np.ndarray | None = None) -> np.ndarray:
+        for row in np.unique(rows[(self._hash_N[rows] == b"") & self.present[rows]]).tolist():
+            self._open(row)
+        found = np.where(self.present[rows], self._hash_N[rows], b"")
+        if pieces is not None and self._several:
+            for i, (row, k) in enumerate(zip(rows.tolist(), pieces.tolist(), strict=True)):
+                if row in self._several:
+                    found[i] = b"" if k in self._gone.get(row, ()) else self._several[row][k]
+        return found
 
-    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+    def values(
+        self, rows: Sequence[int] | None = None, pixels: int | None = None, pieces: Sequence[int] | None = None
+    ) -> list[Any]:
         decode = DECODERS[self.view.modality](self.limits, pixels)
         decoded: dict[str, Any] = {}  # the same content, asked for twice in one call, is decoded once
-        result = []
-        for row in self._rows(rows):
-            content = self._fetch(row)
+        rows = self._rows(rows)
+        return [
+            self._value(row, piece, decode, decoded)
+            for row, piece in zip(rows, [None] * len(rows) if pieces is None else pieces, strict=True)
+        ]
+
+    def content(self, row: int) -> Content | None:
+        """The file of one cell, for showing it; None where it is absent or bad. Of several the first that can be used."""
+        row = int(row)
+        files = self._files(row)
+        return next(filter(None, (self._fetch(row, k, files) for k in range(len(files)))), None)
+
+    def _value(self, row: int, piece: int | None, decode: Callable[[bytes], Any], decoded: dict[str, Any]) -> Any:
+        files = self._files(row)
+        for k in range(len(files)) if piece is None else [int(piece)]:
+            content = self._fetch(row, k, files)
             if content is None:
-                result.append(None)
                 continue
             if content.digest not in decoded:
                 try:
                     decoded[content.digest] = decode(content.data)
                 except BadCell as error:
                     self._bad_contents[content.digest] = error.reason
-                    self._refuse(row, _named(content, error.reason))
-            result.append(decoded.get(content.digest))
-        return result
+                    self._refuse(row, k, files, _named(content, error.reason))
+                    continue
+            return decoded[content.digest]
+        return None
 
-    def content(self, row: int) -> Content | None:
-        """The file of one cell, for showing it; None where it is absent or bad."""
-        return self._fetch(int(row))
-
-    def _fetch(self, row: int) -> Content | None:
+    def _files(self, row: int) -> list[tuple[int, Any, str]]:
+        """(column, path or bytes, words that tell it from others in its cell) of every file of a record."""
         if not self.present[row]:
+            return []
+        found, noun = [], _NOUNS.get(self.view.modality, "file")
+        for i, name in enumerate(self.view.columns):
+            cell = None if name in self.missing_columns else self.records.cell(name, row)
+            mine = several(cell)
+            found += [(i, file, f"{noun} {k} of {len(mine)}: " if len(mine) > 1 else "") for k, file in enumerate(mine, 1)]
+            if cell is not None and not self._counted_N[row]:
+                self.further[name] += len(mine) - 1
+        self._counted_N[row] = True
+        if not found:  # an empty list, written out
+            self.present[row] = False
+        return found
+
+    def _open(self, row: int) -> None:
+        """Open every file of a record once, for its hash."""
+        files, hashes = self._files(row), []
+        for k in range(len(files)):
+            content = self._fetch(row, k, files)
+            hashes.append(b"" if content is None else bytes.fromhex(content.digest))
+        if len(files) == 1:
+            self._hash_N[row] = hashes[0]
+        elif files:
+            self._several[row] = hashes
+            self._hash_N[row] = bytes.fromhex(content_digest(b"".join(hashes)))
+
+    def _fetch(self, row: int, k: int, files: Sequence[tuple[int, Any, str]]) -> Content | None:
+        """File k of a record; None where it cannot be used."""
+        if k in self._gone.get(row, ()):
             return None
-        cell = self.records.cell(self.name, row)
-        if isinstance(cell, list):
-            full = [part for part in cell if not is_empty(part)]
-            if not self._hash_N[row]:
-                self._more += len(full) - 1
-            cell = full[0]
         try:
-            content = fetch(cell, self.view.modality, self.folder, self.limits)
+            content = fetch(files[k][1], self.view.modality, self.folder, self.limits)
         except BadCell as error:
-            self._refuse(row, error.reason)
+            self._refuse(row, k, files, error.reason)
             return None
         if content.outside:
-            self._outside[row] = content.name
-        self._hash_N[row] = bytes.fromhex(content.digest)
+            self._outside[row, k] = content.name
         if content.digest in self._bad_contents:
-            self._refuse(row, _named(content, self._bad_contents[content.digest]))
+            self._refuse(row, k, files, _named(content, self._bad_contents[content.digest]))
             return None
         return content
 
-    def _refuse(self, row: int, reason: str) -> None:
-        self._bad(row, 0, reason)
-        self.present[row] = False
+    def _refuse(self, row: int, k: int, files: Sequence[tuple[int, Any, str]], reason: str) -> None:
+        column, _, words = files[k]
+        self._bad(row, column, words + reason, k, LEFT_OUT if len(files) > 1 else ACTIONS["mask"])
+        gone = self._gone.setdefault(row, set())
+        gone.add(k)
+        if len(gone) == len(files):
+            self.present[row] = False
+
+
+_NOUNS = {"image": "picture", "audio": "sound"}
 
 
 def hex_digests(hash_U: np.ndarray) -> np.ndarray:
@@ -271,7 +350,9 @@ class TableCells(Cells):
         if words:
             self.notes[name] = words
 
-    def values(self, rows: Sequence[int] | None = None, pixels: int | None = None) -> list[Any]:
+    def values(
+        self, rows: Sequence[int] | None = None, pixels: int | None = None, pieces: Sequence[int] | None = None
+    ) -> list[Any]:
         rows = self._rows(rows)
         found = {name: column.values(rows) for name, column in self.columns.items()}
         return [
@@ -366,7 +447,7 @@ def judge_faults(cells: Mapping[str, Cells] | Iterable[Cells], *, on_bad: str, m
     Args:
         cells: views whose values have been read.
         on_bad: error, mask or drop.
-        max_bad: the share of a column's non-empty cells that may be bad.
+        max_bad: the share of a column's values that may be bad: of its non-empty cells, or of the files in them.
 
     Raises:
         BadTable: a column has more bad cells, or ``on_bad`` is error and there is one; the
@@ -382,7 +463,7 @@ def judge_faults(cells: Mapping[str, Cells] | Iterable[Cells], *, on_bad: str, m
     kinds: dict[str, str] = {}
     for one in each:
         one._action = ACTIONS[on_bad]
-        nonempty.update(one.nonempty)
+        nonempty.update({column: count + one.further.get(column, 0) for column, count in one.nonempty.items()})
         kinds.update(dict.fromkeys(one.view.columns, one.view.modality))
     found = all_faults(each)
     if on_bad == "error" and found:

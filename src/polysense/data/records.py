@@ -554,6 +554,9 @@ def _array(name: str, values: list[Any], notes: list[str]) -> pa.ChunkedArray:
         return _chunked([None if is_empty(value) else value for value in values], pa.large_binary())
     if kinds == {str}:
         return _strings(name, values, notes)
+    if list in kinds and kinds <= {list, bytes, str, dict} and _holds_bytes(values):  # several files in one cell
+        lists = [None if is_empty(value) else value if isinstance(value, list) else [value] for value in values]
+        return _chunked([None if value is None else [_media(file) for file in value] for value in lists], pa.list_(_MEDIA))
     try:
         return _chunked([None if value == "" else value for value in values])
     except (pa.ArrowException, TypeError, OverflowError, UnicodeError, ValueError):
@@ -563,6 +566,12 @@ def _array(name: str, values: list[Any], notes: list[str]) -> pa.ChunkedArray:
 
 
 _MEDIA = pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())])
+
+
+def _holds_bytes(values: list[Any]) -> bool:
+    files = [file for value in values for file in (value if isinstance(value, list) else [value])]
+    known = all(file is None or isinstance(file, (bytes, str, dict)) for file in files)
+    return known and any(isinstance(file, bytes) or isinstance(file, dict) and file.get("bytes") for file in files)
 
 
 def _chunked(values: list[Any], kind: pa.DataType | None = None) -> pa.ChunkedArray:
@@ -575,6 +584,7 @@ def _media(value: Any) -> dict[str, Any] | None:
         return None
     if isinstance(value, dict):
         return {"bytes": value.get("bytes"), "path": value.get("path")}
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
     return {"bytes": value, "path": None} if isinstance(value, bytes) else {"bytes": None, "path": value}
 
 

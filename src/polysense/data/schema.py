@@ -15,7 +15,7 @@ from ..errors import BadColumn, BadModel, BadTable
 from ..registry import modalities, suggest
 from ..talk import aligned
 from . import values
-from .media import sniff
+from .media import several, sniff
 from .records import Records
 from .rows import blocks
 from .values import BadCell, short
@@ -266,7 +266,7 @@ def _distinct(records: Records, name: str, found: list[Any], there: int) -> int:
 
 def _media(found: list[Any]) -> tuple[str, str]:
     """Kind of media and reason, or empty."""
-    firsts = [value[0] if isinstance(value, list) and value else value for value in found]
+    firsts = [files[0] for files in map(several, found) if files]
     if all(isinstance(v, list) for v in found) and all(isinstance(v, (int, float, list)) for v in firsts):
         return "series", f"{len(found):,} of {len(found):,} values are lists of numbers"
     kinds: Counter[str] = Counter()
@@ -288,7 +288,7 @@ def _media(found: list[Any]) -> tuple[str, str]:
     if not kinds:
         return "", ""
     kind, count = kinds.most_common(1)[0]
-    if count < _MOST * len(found):
+    if count < _MOST * len(firsts):
         return "", ""
     words = []
     if signs:
@@ -296,7 +296,7 @@ def _media(found: list[Any]) -> tuple[str, str]:
         words.append(f"end in {'/'.join(shown)}")
     if by_content:
         words.append(f"are {kind} files by their first bytes")
-    return kind, f"{count:,} of {len(found):,} values {' or '.join(words)}"
+    return kind, f"{count:,} of {len(firsts):,} values {' or '.join(words)}"
 
 
 def _flag(name: str, found: list[Any]) -> Column | None:

@@ -38,55 +38,84 @@ def frozen(
 ) -> Features:
     """Outputs of a frozen encoder, or plain features, of all N records; zeros where absent.
 
-    Each content is computed once, however many cells hold it, and never again while the cache keeps
-    it. What is computed together never depends on what the cache knows: the chunks are cut from all
-    distinct contents, and one that is not wholly known is computed whole (a tower's floats differ a
-    little from batch to batch). So a run that was killed and begun again gets equal bits.
+    Each content is computed once, however many cells hold it, and never again while the cache keeps it. A
+    cell that holds several files has the mean of what they are pooled to, or all their positions.
+    What is computed together never depends on what the cache knows: the chunks are cut from all distinct
+    contents, and one that is not wholly known is computed whole (a tower's floats differ a little from
+    batch to batch). So a run that was killed and begun again gets equal bits.
     Cells that prove unreadable lose their presence and are entered in ``cells.faults``.
 
     Returns:
         (N, W) float32 (CSR rows for sparse plain features), or (N, T, W) if ``pool`` is False, with NaN
         where a record has fewer positions.
     """
-    rows = np.flatnonzero(cells.present)
+    rows, piece_R = cells.pieces(np.flatnonzero(cells.present))
     compute = _encode(part, pool) if isinstance(part, Encoder) else part.transform
     alone = cells.n == 1 and cache.folder is None  # one record, as when serving: nothing to look up or to share
     if not part.cached or alone:
-        return _direct(part, compute, cells, rows, advance)
+        return _direct(part, compute, cells, rows, piece_R, pool, advance)
     fill = 0.0 if pool else np.nan
-    hash_R = cells.hashes(rows)
-    rows, hash_R = rows[hash_R != b""], hash_R[hash_R != b""]
+    hash_R = cells.hashes(rows, piece_R)
+    rows, piece_R, hash_R = rows[hash_R != b""], piece_R[hash_R != b""], hash_R[hash_R != b""]
     hash_U, first_U, unique_R = np.unique(hash_R, return_index=True, return_inverse=True)
-    order_U = np.argsort(rows[first_U], kind="stable")
+    order_U = np.argsort(first_U, kind="stable")
     if cells.view.modality == "text":  # neighbours of like length waste less padding
         order_U = order_U[np.argsort(_lengths(cells, rows[first_U[order_U]]), kind="stable")]
     fingerprint = part.fingerprint() + ("" if pool else "-positions")
     known = cache.find(fingerprint, hex_digests(hash_U))
-    times_U = np.bincount(unique_R, minlength=len(hash_U))
+    times_U = np.bincount(unique_R[np.diff(rows, prepend=-1) > 0], minlength=len(hash_U))
     slot_U, made, keep = np.full(len(hash_U), -1), Rows(fill), _Keep(cache, fingerprint)
     chunks = [order_U[start : start + CHUNK] for start in range(0, len(order_U), CHUNK)]
     if cache.shared and cache.folder is not None and processes.count() > 1:  # each computes its part, then all read the whole
         for chunk in processes.mine(chunks):
             if not known.known[chunk].all():
-                _compute(part, compute, cells, rows[first_U[chunk]], known, chunk, keep)
+                _compute(part, compute, cells, rows[first_U[chunk]], piece_R[first_U[chunk]], known, chunk, keep)
         keep.flush()
         processes.wait()
         known = cache.find(fingerprint, hex_digests(hash_U))
     for chunk in chunks:
         outputs = known.read(chunk) if known.known[chunk].all() else [None] * len(chunk)
         if any(output is None for output in outputs):
-            outputs = _compute(part, compute, cells, rows[first_U[chunk]], known, chunk, keep)
+            outputs = _compute(part, compute, cells, rows[first_U[chunk]], piece_R[first_U[chunk]], known, chunk, keep)
         there = [i for i, output in enumerate(outputs) if output is not None]
         slot_U[chunk[there]] = len(made) + np.arange(len(there))
         for block in _alike([outputs[i] for i in there]):
             made.append(block)
         advance(int(times_U[chunk].sum()))
     keep.flush()
-    slot_N = np.full(cells.n, -1)
-    slot_N[rows] = slot_U[unique_R]
-    for row in rows[slot_U[unique_R] < 0].tolist():
-        cells.values([row])  # enters the fault of every cell that holds this content, which is present no longer
-    return Features(slot_N, made, fill)
+    slot_R = slot_U[unique_R]
+    for i in np.flatnonzero(slot_R < 0):
+        cells.values([rows[i]], pieces=[piece_R[i]])  # enters the fault of every file with this content, which is of no use
+    return Features(_of_records(cells.n, rows, slot_R, made, pool), made, fill)
+
+
+def _of_records(n: int, rows: np.ndarray, slot_R: np.ndarray, made: Any, pool: bool) -> np.ndarray:
+    """(N,) places of the records' outputs; where a record has several pieces, they become one more row.
+
+    Args:
+        rows: of the pieces, ascending.
+        slot_R: places of the pieces' outputs in ``made``; -1 for one that cannot be used.
+    """
+    slot_N, good = np.full(n, -1), slot_R >= 0
+    rows, slot_R = rows[good], slot_R[good]
+    slot_N[rows] = slot_R
+    row_S, start_S, count_S = np.unique(rows, return_index=True, return_counts=True)
+    which, fresh = np.flatnonzero(count_S > 1), Rows(0.0 if pool else np.nan)
+    for some in blocks(len(which), 256):
+        starts, counts = start_S[which[some]], count_S[which[some]]
+        ends = np.cumsum(counts)
+        outputs = made[slot_R[np.repeat(starts - ends + counts, counts) + np.arange(ends[-1])]]
+        if pool:
+            fresh.append(np.add.reduceat(outputs, ends - counts) / counts[:, None].astype(np.float32))
+        else:
+            for one in np.split(outputs, ends[:-1]):
+                fresh.append(one[~np.isnan(one[..., 0])][None])
+    slot_N[row_S[which]] = len(made) + np.arange(len(which))
+    for i in range(len(which)) if not pool else ():
+        made.append(fresh[[i]])
+    for some in blocks(len(which)) if pool else ():
+        made.append(fresh[some])
+    return slot_N
 
 
 def _lengths(cells: Cells, rows: np.ndarray) -> np.ndarray:
@@ -96,11 +125,11 @@ def _lengths(cells: Cells, rows: np.ndarray) -> np.ndarray:
 
 
 def _compute(
-    part: Any, compute: Callable[[Sequence[Any]], Any], cells: Cells, rows: np.ndarray, known: Any, chunk: np.ndarray,
-    keep: _Keep,
+    part: Any, compute: Callable[[Sequence[Any]], Any], cells: Cells, rows: np.ndarray, pieces: np.ndarray, known: Any,
+    chunk: np.ndarray, keep: _Keep,
 ) -> list[np.ndarray | None]:
     """Outputs of a chunk that is not wholly known; what is known stays as it is, the rest goes to the cache."""
-    values = cells.values(rows.tolist(), getattr(part, "pixels", None))
+    values = cells.values(rows.tolist(), getattr(part, "pixels", None), pieces.tolist())
     good = [i for i, value in enumerate(values) if value is not None]
     outputs = known.read(chunk)
     if all(outputs[i] is not None for i in good):
@@ -161,21 +190,23 @@ def _still(module: torch.nn.Module) -> None:
 
 
 def _direct(
-    part: Encoder | Plain, compute: Callable[[Sequence[Any]], Any], cells: Cells, rows: np.ndarray, advance: Advance
+    part: Encoder | Plain, compute: Callable[[Sequence[Any]], Any], cells: Cells, rows: np.ndarray, pieces: np.ndarray,
+    pool: bool, advance: Advance,
 ) -> Features:
-    slot_N, made = np.full(cells.n, -1), None
+    slot_R, made = np.full(len(rows), -1), None
     for some in blocks(len(rows)):
-        values = cells.values(rows[some].tolist(), getattr(part, "pixels", None))
+        values = cells.values(rows[some].tolist(), getattr(part, "pixels", None), pieces[some].tolist())
         good = [i for i, value in enumerate(values) if value is not None]
-        advance(len(values))
+        advance(len(np.unique(rows[some])))
         if not good:
             continue
         outputs = compute([values[i] for i in good])
         if made is None:
             made = Rows() if isinstance(outputs, np.ndarray) else SparseRows(outputs.shape[1])
-        slot_N[rows[some][good]] = len(made) + np.arange(len(good))
+        slot_R[some][good] = len(made) + np.arange(len(good))
         made.append(outputs)
-    return Features(slot_N, Rows() if made is None else made)
+    made = Rows() if made is None else made
+    return Features(_of_records(cells.n, rows, slot_R, made, pool), made)
 
 
 @dataclass
@@ -185,38 +216,50 @@ class Prepared:
     Attributes:
         arrays: {key: rows}, on disk where they are many; None where they would be larger than
             ``HELD_BYTES``: then they are made anew for each batch.
+        start_N: the place of each record's first piece in them.
+        count_N: how many pieces it has there, one behind the other.
+        piece_P: number of each of these pieces within its record.
     """
 
     encoder: Encoder
     cells: Cells
     arrays: dict[str, Rows] | None
-    slot_N: np.ndarray
+    start_N: np.ndarray
+    count_N: np.ndarray
+    piece_P: np.ndarray
 
     @classmethod
     def of(cls, encoder: Encoder, cells: Cells, *, advance: Advance = lambda n: None) -> Prepared:
         """Read every present cell once, so that all unreadable ones are known before training."""
-        rows = np.flatnonzero(cells.present)
+        rows, pieces = cells.pieces(np.flatnonzero(cells.present))
         arrays: dict[str, Rows] | None = {}
-        slot_N, count = np.full(cells.n, -1), 0
-        for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK]
-            values = cells.values(part.tolist(), getattr(encoder, "pixels", None))
+        usable = np.zeros(len(rows), bool)
+        for some in blocks(len(rows), CHUNK):
+            values = cells.values(rows[some].tolist(), getattr(encoder, "pixels", None), pieces[some].tolist())
             good = [i for i, value in enumerate(values) if value is not None]
-            slot_N[part[good]] = count + np.arange(len(good))
-            count += len(good)
+            usable[some][good] = True
             if good and arrays is not None:
                 for key, array in encoder.prepare([values[i] for i in good]).items():
                     arrays.setdefault(key, Rows()).append(array)
                 if sum(one.nbytes for one in arrays.values()) > HELD_BYTES:
                     arrays = None
-            advance(len(part))
-        return cls(encoder, cells, arrays, slot_N)
+            advance(int((np.diff(rows, prepend=-1)[some] > 0).sum()))
+        count_N = np.bincount(rows[usable], minlength=cells.n)
+        return cls(encoder, cells, arrays, np.cumsum(count_N) - count_N, count_N, pieces[usable])
 
     def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Arrays of the given present rows, cut to the longest of them."""
+        """Arrays of the given present rows, cut to the longest of them; ``pieces`` says how many each row has, if not one."""
+        counts = self.count_N[rows]
+        ends = np.cumsum(counts)
+        slots = np.repeat(self.start_N[rows] - ends + counts, counts) + np.arange(counts.sum())
+        batch = self._taken(np.repeat(rows, counts), slots)
+        return batch if (counts == 1).all() else {**batch, "pieces": counts}
+
+    def _taken(self, rows: np.ndarray, slots: np.ndarray) -> dict[str, np.ndarray]:
+        """Arrays of some pieces."""
         if self.arrays is None:
-            return self.encoder.prepare(self.cells.values(rows.tolist(), getattr(self.encoder, "pixels", None)))
-        slots = self.slot_N[rows]
+            pixels = getattr(self.encoder, "pixels", None)
+            return self.encoder.prepare(self.cells.values(rows.tolist(), pixels, self.piece_P[slots].tolist()))
         batch = {key: array[slots] for key, array in self.arrays.items()}
         mask = batch.get("mask")
         if mask is None or not len(mask):
