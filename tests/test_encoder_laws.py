@@ -44,7 +44,10 @@ VALUES = {
 #: Smaller than the defaults, for speed.
 OPTIONS = {
     "text.bag": {"dim": 16, "vocabulary": 400},
+    "text.cnn": {"dim": 8, "vocabulary": 400},
     "text.plain": {"dims": 4},
+    "text.rnn": {"dim": 8, "vocabulary": 400},
+    "text.transformer": {"dim": 8, "vocabulary": 400, "heads": 2},
     "image.cnn": {"widths": [4, 8], "pixels": 16},
     "image.pretrained": {"pixels": 32},
     "audio.cnn": {"widths": [4, 8], "bands": 16, "seconds": 1},

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from polysense.contracts import to_tensors
 from polysense.errors import NotFitted
 from polysense.modality.text import (
-    LONGEST, Bag, PlainText, Text, TextPlain, characters, clean, language, main_axes, words,
+    PlainText, Text, TextPlain, characters, language, main_axes, words,
 )
+from polysense.modality.text_net import Bag
 from polysense.modality.text_tower import PretrainedText
+from polysense.writing import LONGEST, clean
 from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 TEXTS = ["A red bus.", "The red car is red", "une petite voiture", "红色的公交车", "红色的车", "!!!", "a red bus."]
@@ -227,7 +229,7 @@ def test_weights_change_the_mean():
     with torch.no_grad():
         encoder.weights.weight[7] = 20.0
     tokens = encoder({"ids": ids, "mask": torch.ones(1, 2, dtype=torch.bool)})
-    vectors = encoder.vectors.weight
+    vectors = encoder.embedding.weight
     share = 20 / (20 + np.log(2))
     torch.testing.assert_close(tokens.pooled()[0], share * vectors[7] + (1 - share) * vectors[9])
     assert fitted(Bag(weighted=False))({"ids": ids, "mask": ids > 0}).weight is None

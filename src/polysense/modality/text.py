@@ -7,50 +7,18 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import nn
 
 from ..contracts import Batch, Encoder, Modality, Plain, State
 from ..errors import NotFitted
 from ..registry import encoders, modalities
 from ..tokens import Tokens
+from ..writing import WORD, clean
 from . import whole
-
-#: Characters of one cell that are read; a 10 MB cell would fill the memory with n-grams.
-LONGEST = 20_000
-
-# Control characters, lone surrogates, private use, and format characters except the joiners that
-# Persian and Indian scripts need (U+200C, U+200D).
-_JUNK = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\ue000-\uf8ff]"
-)
-# Scripts written without spaces: their "words" are whole sentences, so characters carry them.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[^\W{_UNSPACED}]+")
-
-
-def clean(text: str, longest: int = LONGEST) -> str:
-    """Text in normal form NFKC, without control characters, white space as single blanks.
-
-    Args:
-        longest: characters kept.
-
-    >>> clean(" ﬁne\\x00\\u200b  ｄａｙ\\n")
-    'fine day'
-    """
-    text = text[: 2 * longest]
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(_JUNK.sub("", text).split())[:longest]
-
 
 # --- plain features ------------------------------------------------------------------------------
 
@@ -61,7 +29,7 @@ def words(text: str) -> list[str]:
     >>> words("A red bus"), words("红色 bus")
     (['a', 'red', 'bus', 'a red', 'red bus'], ['bus'])
     """
-    single = _WORD.findall(text.lower())
+    single = WORD.findall(text.lower())
     return single + [f"{a} {b}" for a, b in zip(single, single[1:], strict=False)]
 
 
@@ -236,7 +204,7 @@ def _candidates(text: str) -> list[str]:
 
 def _latin(text: str) -> list[str]:
     votes: Counter[str] = Counter()
-    found = _WORD.findall(text)
+    found = WORD.findall(text)
     for word in found:
         votes.update(_VOTES.get(word, {}))
     strange = {letter for letter in text if letter.isalpha() and not letter.isascii()}
@@ -348,88 +316,3 @@ def main_axes(x_NP: Any, most: int) -> np.ndarray:
     if not axes.shape[1]:
         axes = np.zeros((x_NP.shape[1], 1))
     return np.ascontiguousarray(axes, dtype=np.float32)
-
-
-@encoders("text.bag")
-class Bag(Encoder):
-    """Learned vectors of subwords, with a learned weight for each.
-
-    A byte-pair tokeniser is trained on the column (Sennrich et al. 2016, arXiv:1508.07909), on
-    bytes, so that no language and no character is unknown. Pooled, the tokens give a weighted mean.
-
-    Args:
-        dim: width D of a token.
-        vocabulary: subwords at most.
-        tokens: subwords of a text that are read, T at most.
-        weighted: learn how much each subword counts.
-
-    forward: {"ids": (B, T), "mask": (B, T)} -> (B, T, D)
-    """
-
-    def __init__(
-        self, *, dim: int = 128, vocabulary: int = 8_000, tokens: int = 128, weighted: bool = True
-    ) -> None:
-        super().__init__()
-        self.dim, self.vocabulary = whole("dim", dim), whole("vocabulary", vocabulary, 300)
-        self.tokens, self.weighted = whole("tokens", tokens), bool(weighted)
-        self.tokenizer: Any = None
-
-    def fit(self, values: Sequence[str]) -> None:
-        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        trainer = trainers.BpeTrainer(
-            vocab_size=self.vocabulary, min_frequency=2, show_progress=False, special_tokens=["[EMPTY]"],
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        )
-        tokenizer.train_from_iterator((self._text(value) for value in values), trainer)
-        self._build(tokenizer)
-
-    def _build(self, tokenizer: Any) -> None:
-        tokenizer.enable_truncation(self.tokens)
-        tokenizer.no_padding()
-        self.tokenizer = tokenizer
-        size = tokenizer.get_vocab_size()
-        self.vectors = nn.Embedding(size, self.dim)
-        nn.init.normal_(self.vectors.weight, std=self.dim**-0.5)
-        if self.weighted:
-            self.weights = nn.Embedding(size, 1)
-            nn.init.zeros_(self.weights.weight)
-
-    def state(self) -> State:
-        return {"tokenizer.json": self.tokenizer.to_str().encode()} if self.tokenizer else {}
-
-    def load(self, state: State) -> None:
-        from tokenizers import Tokenizer
-
-        self._build(Tokenizer.from_str(bytes(state["tokenizer.json"]).decode()))
-
-    def _text(self, value: str) -> str:
-        return clean(value, 32 * self.tokens).lower()
-
-    def prepare(self, values: Sequence[str]) -> dict[str, np.ndarray]:
-        if self.tokenizer is None:
-            raise NotFitted("encoder 'text.bag' has not been fitted; call fit or load first")
-        found = self.tokenizer.encode_batch_fast([self._text(value) for value in values])
-        return padded([encoding.ids or [0] for encoding in found])  # 0 is [EMPTY]
-
-    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
-        mask_BT = batch["mask"]
-        ids_BT = torch.where(mask_BT, batch["ids"], 0)
-        weight_BT = F.softplus(self.weights(ids_BT)[..., 0]) if self.weighted else None
-        return Tokens(self.vectors(ids_BT), mask_BT, weight_BT)
-
-
-def padded(ids: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
-    """Lists of ids as one array with a mask.
-
-    >>> padded([[5, 6], [7]])["ids"].tolist()
-    [[5, 6], [7, 0]]
-    """
-    out = np.zeros((len(ids), max(map(len, ids), default=1)), np.int64)
-    mask = np.zeros(out.shape, bool)
-    for i, row in enumerate(ids):
-        out[i, : len(row)] = row
-        mask[i, : len(row)] = True
-    return {"ids": out, "mask": mask}

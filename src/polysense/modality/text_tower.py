@@ -17,8 +17,8 @@ from ..contracts import Batch, State
 from ..errors import BadModel, need
 from ..registry import encoders
 from ..tokens import Tokens
+from ..writing import clean, padded
 from . import whole
-from .text import clean, padded
 from .towers import Pretrained, quiet_transformers, read_json
 
 
