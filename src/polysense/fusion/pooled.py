@@ -12,15 +12,17 @@ from ..errors import BadOption
 from ..layers import Slots, masked_softmax, stack_views
 from ..registry import fusions
 from ..tokens import Tokens
-from . import check_count, check_share
+from . import check_count, check_share, fixed_weights
 
 
 @fusions("concat")
 class Concat(Fusion):
     """The views side by side with their presence bits, then one hidden layer.
 
-    Ngiam et al. 2011 ("Multimodal deep learning"); the learned vector in an empty slot and the
-    bits make every subset of views an input of its own.
+    Ngiam et al. 2011 ("Multimodal deep learning", ICML): z = GELU(W [h_1; ...; h_V; k]), k the presence bits; the learned
+    vector in an empty slot and the bits make every subset of views an input of its own.
+    Wins as a strong default with frozen towers and up to some ten thousand records; it loses where products of
+    views carry the answer and records are few. Costs V D (D + 1) + D parameters.
 
     Args:
         views: names, in any order.
@@ -50,30 +52,41 @@ class Concat(Fusion):
 class Sum(Fusion):
     """Weighted sum with one learned weight per view; weights are convex over what is present.
 
-    Early fusion of the textbooks (alpha + beta = 1): a = softmax(theta) over present views, z = sum a h.
-    It averages well with few records and redundant views, and cannot express interactions (XOR).
+    Early fusion of the textbooks (Baltrusaitis et al. 2019, arXiv:1705.09406, section 6.1): z = alpha x + beta y with
+    alpha + beta = 1; here a = softmax(theta) over present views, z = sum a h. With ``weights`` alpha and beta are fixed
+    and shared out over what is present.
+    Wins with few records and redundant views, whose errors it averages; it loses where views interact (XOR), which
+    a sum cannot express. Costs V parameters, or none.
 
     Args:
         views: names, in any order.
         dim: D of every view and of the result.
         temperature: divides theta; small values sharpen the weights.
+        weights: fixed ones instead of learned ones, as in picture=0.7,text=0.3; above 0, sum 1, every view named.
 
     forward: {view: (B, T_v, D)} -> (B, 1, D)
 
     Raises:
-        BadOption: temperature <= 0.
+        BadOption: temperature <= 0; weights that are not above 0, do not sum to 1 or do not fit the views.
 
     >>> from polysense import demo
     >>> Sum(["a", "b", "c"], 8).weights(demo.parts(8)).sum(1)
     tensor([1., 1., 1.], grad_fn=<SumBackward1>)
     """
 
-    def __init__(self, views: Sequence[str], dim: int, *, temperature: float = 1.0) -> None:
+    def __init__(
+        self, views: Sequence[str], dim: int, *, temperature: float = 1.0, weights: str | Mapping[str, float] | None = None
+    ) -> None:
         super().__init__()
         if not temperature > 0:
             raise BadOption(f"fusion.temperature={temperature} must be above 0")
         self.views, self.temperature = sorted(views), temperature
-        self.theta_V = nn.Parameter(torch.zeros(len(self.views)))
+        fixed_V = fixed_weights(weights, views)
+        if fixed_V is None:
+            self.theta_V = nn.Parameter(torch.zeros(len(self.views)))
+        else:
+            self.temperature = 1.0  # softmax(log a) over the present ones is a, shared out
+            self.register_buffer("theta_V", fixed_V.log(), persistent=False)
 
     def weights(self, parts: Mapping[str, Tokens]) -> Tensor:
         """(B, V) >= 0 in sorted order of views; rows sum to 1 where anything is present."""
@@ -91,6 +104,8 @@ class Attention(Fusion):
 
     Additive attention of Bahdanau et al. 2015, arXiv:1409.0473: s = v tanh(U h + c), a = softmax(s)
     over present views, z = sum a h. The weights are no attribution: show Shapley values beside them.
+    Wins where a view shows by itself that it cannot be trusted in this record (noise, an empty picture); it loses
+    where views must be compared with each other. Costs (D + 2) H parameters, H being ``hidden``.
 
     Args:
         views: names, in any order.
@@ -130,6 +145,8 @@ class Gated(Fusion):
     Gated multimodal unit of Arevalo et al. 2017, arXiv:1702.01992, section 3.1 for more than two
     views: g_m = sigmoid(W_gm [x_1..x_M]), z = sum g_m * tanh(W_m x_m). Here the presence bits are
     read too, and an absent view passes its learned vector.
+    Wins where the trust in a view changes from record to record and shows in the others too; it loses with few
+    records, since its gates are its largest part. Costs V^2 D (D + 1) + V D^2 parameters.
 
     Args:
         views: names, in any order.
