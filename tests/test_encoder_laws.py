@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from polysense.contracts import digest, to_tensors
+from polysense.data.series import Series
 from polysense.errors import BadOption
 from polysense.registry import encoders
 from tiny import tiny_towers  # noqa: F401  (a fixture)
@@ -26,6 +27,12 @@ def row(size, kind, wild, born):
     return {"size": size, "kind": kind, "wild": wild, "born": born}
 
 
+def series(samples: int, timed: bool = False, gaps: int = 0) -> Series:
+    x_TC = RANDOM.normal(size=(samples, 2)).cumsum(0)
+    x_TC.ravel()[RANDOM.integers(0, 2 * samples, gaps)] = np.nan
+    return Series(x_TC, RANDOM.uniform(0.05, 0.5, samples).cumsum() if timed else None)
+
+
 #: Six values of each modality, of different lengths and shapes, repeated ones among them.
 VALUES = {
     "text": [
@@ -35,6 +42,7 @@ VALUES = {
     "image": [RANDOM.integers(0, 256, (*shape, 3), np.uint8) for shape in
               ((40, 60), (60, 40), (33, 33), (8, 90), (64, 64), (1, 1))],
     "audio": [sound(s) for s in (0.3, 1.1, 0.02, 0.52, 0.77, 1.0)],
+    "series": [series(9), series(20, True), series(1), series(14, True, 5), series(30, False, 12), series(12, gaps=1)],
     "table": [
         row(1.0, "cat", True, 0.0), row(2.0, "dog", None, 86_400.0), row(None, "cat", False, None),
         row(4.0, None, True, 86_400.0 * 40), row(8.0, "cow", True, 86_400.0 * 200),

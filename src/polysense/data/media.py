@@ -38,12 +38,16 @@ class Limits:
         image_pixels: width times height as declared; below the size at which Pillow warns.
         audio_seconds: length of a sound.
         audio_bytes: decoded samples of all channels as 32-bit floats.
+        series_numbers: samples times channels of a series.
+        series_channels: of a series.
     """
 
     file_bytes: int = 500_000_000
     image_pixels: int = 80_000_000
     audio_seconds: float = 1800.0
     audio_bytes: int = 400_000_000
+    series_numbers: int = 20_000_000
+    series_channels: int = 1000
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ def fetch(cell: Any, kind: str, folder: Path | None = None, limits: Limits = Lim
 
 
 def _noun(kind: str) -> str:
-    return {"image": "a picture", "audio": "a sound"}.get(kind, f"a {kind} file")
+    words = {"image": "a picture", "audio": "a sound", "series": "a series"}
+    return words.get(kind, f"a {kind} file")
 
 
 def _read(text: str, base: Path, limits: Limits) -> bytes:
@@ -164,7 +169,7 @@ def _outside(text: str, base: Path) -> bool:
 
 
 def sniff(data: bytes) -> str:
-    """The kind of some bytes by their first ones: image, audio, video, or nothing if unknown.
+    """The kind of some bytes by their first ones: image, audio, video, series, or nothing if unknown.
 
     >>> sniff(b"\\x89PNG\\r\\n\\x1a\\n"), sniff(b"fLaC"), sniff(b"hello")
     ('image', 'audio', '')
@@ -173,6 +178,8 @@ def sniff(data: bytes) -> str:
         return "image"
     if _sound_format(data):
         return "audio"
+    if data[:6] == b"\x93NUMPY":
+        return "series"
     matroska, avi = data[:4] == b"\x1aE\xdf\xa3", data[:4] == b"RIFF" and data[8:12] == b"AVI "
     return "video" if data[4:8] == b"ftyp" or matroska or avi else ""
 
@@ -245,7 +252,7 @@ def decode_image(data: bytes, *, limits: Limits = Limits(), pixels: int | None =
     from PIL import Image
 
     if not _picture_format(data):
-        raise BadCell(f"is {_told(data)}, not one of {' '.join(_PICTURES)}")
+        raise BadCell(f"is {told(data)}, not one of {' '.join(_PICTURES)}")
     try:
         with _quiet():
             picture = Image.open(io.BytesIO(data), formats=_PICTURES)
@@ -276,9 +283,9 @@ def _words(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _told(data: bytes) -> str:
+def told(data: bytes) -> str:
     """What the first bytes say a file is, in words."""
-    kind = {"audio": "a sound", "video": "a film", "image": "a picture"}.get(sniff(data))
+    kind = {"audio": "a sound", "video": "a film", "image": "a picture", "series": "an array of numbers"}.get(sniff(data))
     if kind:
         return kind
     known = {b"%PDF": "a PDF file", b"%!PS": "an EPS file", b"\xc5\xd0\xd3\xc6": "an EPS file",
@@ -362,7 +369,7 @@ def decode_audio(data: bytes, *, limits: Limits = Limits(), hz: int = 16000) -> 
 
     kind = _sound_format(data)
     if not kind:
-        raise BadCell(f"is {_told(data)}, not one of wav flac ogg mp3 aiff")
+        raise BadCell(f"is {told(data)}, not one of wav flac ogg mp3 aiff")
     _check_length(data, kind)
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import BadOption, BadTable
 from ..registry import suggest
-from . import values
+from . import series, values
 from .media import BadCell, Content, Limits, content_digest, decode_audio, decode_image, fetch, several
 from .records import Records
 from .rows import blocks
@@ -313,6 +313,65 @@ DECODERS: dict[str, Callable[[Limits, int | None], Callable[[bytes], np.ndarray]
 }
 
 
+class SeriesCells(Cells):
+    """Series: ``series.Series``, channels in the column's order."""
+
+    media = True
+
+    def __init__(self, view: View, records: Records, schema: Schema, limits: Limits = Limits()) -> None:
+        super().__init__(view, records)
+        self.limits, self.channels = limits, schema.column(view.columns[0]).channels
+        self._hash_N = np.zeros(self.n, "S16")  # of the cells that were looked at
+
+    def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
+        names = hex_digests(self.hashes(np.array(self._rows(rows), int))).tolist()
+        return [name.decode() or None for name in names]
+
+    def hashes(self, rows: np.ndarray, pieces: np.ndarray | None = None) -> np.ndarray:
+        for row in rows[(self._hash_N[rows] == b"") & self.present[rows]].tolist():
+            self._open(row)
+        return np.where(self.present[rows], self._hash_N[rows], b"")
+
+    def values(
+        self, rows: Sequence[int] | None = None, pixels: int | None = None, pieces: Sequence[int] | None = None
+    ) -> list[Any]:
+        return [self._value(row) for row in self._rows(rows)]
+
+    def _value(self, row: int) -> series.Series | None:
+        opened = self._open(row)
+        if opened is None:
+            return None
+        file = opened if isinstance(opened, Content) else None
+        try:
+            found = series.decode(file.data, self.limits) if file else series.read_inline(opened, self.limits)
+            return series.arranged(found, self.channels)
+        except BadCell as error:
+            self._refuse(row, _named(file, error.reason) if file else error.reason)
+            return None
+
+    def _open(self, row: int) -> Any:
+        """The file of a cell, or what the cell holds itself; None where it is absent or bad."""
+        if not self.present[row]:
+            return None
+        cell = self.records.cell(self.view.columns[0], row)
+        if series.is_file(cell):
+            try:
+                cell = fetch(cell, "series", self.folder, self.limits)
+            except BadCell as error:
+                self._refuse(row, error.reason)
+                return None
+            if cell.outside:
+                self._outside[row] = cell.name
+        # which numbers a file gives depends on the order of the column's channels too
+        content = cell.digest if isinstance(cell, Content) else cell
+        self._hash_N[row] = bytes.fromhex(content_digest(json.dumps([content, *self.channels], default=str).encode()))
+        return cell
+
+    def _refuse(self, row: int, reason: str) -> None:
+        self._bad(row, 0, reason)
+        self.present[row] = False
+
+
 class TableCells(Cells):
     """Numbers, categories, dates and flags of a record: column -> float, str, bool or None."""
 
@@ -423,6 +482,8 @@ def read_cells(records: Records, schema: Schema, limits: Limits = Limits()) -> V
             result[view.name] = TableCells(view, records, schema)
         elif view.modality == "text":
             result[view.name] = TextCells(view, records)
+        elif view.modality == "series":
+            result[view.name] = SeriesCells(view, records, schema, limits)
         else:
             result[view.name] = MediaCells(view, records, limits)
     result.missing_columns = [column for cells in result.values() for column in cells.missing_columns]
@@ -478,7 +539,7 @@ def judge_faults(cells: Mapping[str, Cells] | Iterable[Cells], *, on_bad: str, m
     for column, bad in counts.items():
         share = len(bad) / nonempty[column]
         if share > max_bad:
-            noun = {"image": "pictures", "audio": "sounds", "text": "texts"}.get(kinds[column], "values")
+            noun = {"image": "pictures", "audio": "sounds", "text": "texts", "series": "series"}.get(kinds[column], "values")
             cure = "paths" if noun in ("pictures", "sounds") else noun
             raise BadTable(
                 f"column '{column}': {len(bad):,} of {nonempty[column]:,} {noun} cannot be read "

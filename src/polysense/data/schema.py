@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from ..errors import BadColumn, BadModel, BadTable
 from ..registry import modalities, suggest
 from ..talk import aligned
-from . import values
+from . import series, values
 from .media import several, sniff
 from .records import Records
 from .rows import blocks
@@ -37,7 +38,7 @@ _EXTENSIONS = {
     "image": "png jpg jpeg jfif jpe gif bmp webp tif tiff ppm pgm pbm pnm".split(),
     "audio": "wav wave flac ogg oga mp3 aif aiff aifc".split(),
     "video": "mp4 mov avi webm mkv m4v mpg mpeg".split(),
-    "series": "npy npz".split(),
+    "series": "npy csv tsv".split(),
     "points": "pcd ply las laz".split(),
 }
 _KIND_OF = {extension: kind for kind, names in _EXTENSIONS.items() for extension in names}
@@ -52,6 +53,7 @@ class Column:
 
     Attributes:
         order: in dates such as 03/04/2024, ``day`` or ``month``, whichever comes first.
+        channels: of a series, in the order in which its arrays hold them.
 
     >>> Column("note", "text", "3.1 words on average").line()
     'note -> text: 3.1 words on average'
@@ -62,6 +64,7 @@ class Column:
     reason: str
     declared: bool = False
     order: str = ""
+    channels: tuple[str, ...] = ()
 
     def line(self) -> str:
         """The line that is printed for it."""
@@ -137,7 +140,7 @@ class Schema:
             BadModel: it is not one.
         """
         try:
-            columns = [Column(**entry) for entry in tree["columns"]]
+            columns = [Column(**entry | {"channels": tuple(entry.get("channels", ()))}) for entry in tree["columns"]]
         except (KeyError, TypeError) as error:
             raise BadModel(f"the model's schema is damaged: {error}; fit and save the model again") from None
         for column in columns:
@@ -206,10 +209,22 @@ def _check_declared(records: Records, declared: Mapping[str, str], exclude: Coll
 
 
 def _declared(records: Records, name: str, kind: str) -> Column:
+    if kind == "series":
+        return _series(records, name, "declared", True)
     if kind != "date":
         return Column(name, kind, "declared", True)
     order, words = _day_order(_sample(records, name)[0])
     return Column(name, kind, f"declared{words}", True, order)
+
+
+def _series(records: Records, name: str, reason: str, declared: bool = False) -> Column:
+    """A column of series with its channels, learned from a few cells."""
+    rows = np.flatnonzero(~records.empty(name))
+    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), series.LOOKED_AT)).astype(np.int64)] if len(rows) else rows
+    channels = series.channels_of(records.column(name, chosen), records.folder)
+    named = "" if channels[:1] in ((), ("1",)) else f" ({', '.join(channels[:4])}{', ...' * (len(channels) > 4)})"
+    known = f"; {len(channels)} channel{'s' * (len(channels) != 1)}{named}" if channels else ""
+    return Column(name, "series", reason + known, declared, channels=channels)
 
 
 def _sample(records: Records, name: str) -> tuple[list[Any], int]:
@@ -231,7 +246,9 @@ def _guess_column(records: Records, name: str) -> Column:
     same = there > 1 and all(value == found[0] for value in found)
     if same and _distinct(records, name, found, there) == 1:
         return make("ignore", f"every value is {short(found[0])}")
-    kind, reason = _media(found)
+    kind, reason = _media(found, records.folder)
+    if kind == "series" and ready(kind):
+        return _series(records, name, reason)
     if kind:
         unread = f"looks like {kind} ({reason}), which is not read yet"
         return make(kind, reason) if ready(kind) else make("ignore", unread)
@@ -264,11 +281,12 @@ def _distinct(records: Records, name: str, found: list[Any], there: int) -> int:
     return len(seen)
 
 
-def _media(found: list[Any]) -> tuple[str, str]:
+def _media(found: list[Any], folder: Path | None) -> tuple[str, str]:
     """Kind of media and reason, or empty."""
+    lists = sum(map(series.looks_like, found))
+    if lists >= _MOST * len(found):
+        return "series", f"{lists:,} of {len(found):,} values are lists of numbers"
     firsts = [files[0] for files in map(several, found) if files]
-    if all(isinstance(v, list) for v in found) and all(isinstance(v, (int, float, list)) for v in firsts):
-        return "series", f"{len(found):,} of {len(found):,} values are lists of numbers"
     kinds: Counter[str] = Counter()
     signs: Counter[str] = Counter()
     by_content = 0
@@ -281,6 +299,8 @@ def _media(found: list[Any]) -> tuple[str, str]:
             match = _PATH.fullmatch(path) if isinstance(path, str) else None
             extension = match[1].lower() if match else ""
             kind = _KIND_OF.get(extension, "")
+            if extension in ("csv", "tsv") and not _is_there(path, folder):
+                kind = ""  # the name of a table, not a series
             if kind:
                 signs["." + extension] += 1
         if kind:
@@ -297,6 +317,13 @@ def _media(found: list[Any]) -> tuple[str, str]:
     if by_content:
         words.append(f"are {kind} files by their first bytes")
     return kind, f"{count:,} of {len(firsts):,} values {' or '.join(words)}"
+
+
+def _is_there(path: str, folder: Path | None) -> bool:
+    try:
+        return ((folder or Path.cwd()) / path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _flag(name: str, found: list[Any]) -> Column | None:

@@ -1,0 +1,317 @@
+"""Series: cells of every form, what is refused and why, and the plain features."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polysense.contracts import to_tensors
+from polysense.data.media import BadCell, Limits
+from polysense.data.reading import read_cells
+from polysense.data.records import as_records, read_table
+from polysense.data.schema import Schema, guess
+from polysense.data.series import Series, arranged, channels_of, decode, looks_like, read
+from polysense.errors import NotFitted
+from polysense.modality.series import OF_CHANNEL, PlainSeries, SeriesPlain, Usual, octaves, stretches
+
+NAN = float("nan")
+
+
+def npy(array, **how) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, **how)
+    return file.getvalue()
+
+
+# --- cells ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "x", "seconds", "names"),
+    [
+        ([1, None, 3.5], [[1], [NAN], [3.5]], None, None),
+        ([[1, 2], None, [3, None]], [[1, 2], [NAN, NAN], [3, NAN]], None, None),
+        ("[1, NaN, 3]", [[1], [NAN], [3]], None, None),
+        ([True, False], [[1], [0]], None, None),
+        ({"x": [1, 2], "y": [3, None]}, [[1, 3], [2, NAN]], None, ("x", "y")),
+        ({"x": [1, 2], "gone": None}, [[1], [2]], None, ("x",)),
+        ('{"t": [5, 5.5, 7], "x": [1, 2, 3]}', [[1], [2], [3]], [0, 0.5, 2], ("x",)),
+        ({"date": ["2024-02-28", "2024-02-29", "2024-03-01"], "price": [1, 2, 3]}, [[1], [2], [3]], [0, 86400, 172800],
+         ("price",)),
+        ({"x": [1, 2], "t": [3, 4]}, [[1, 3], [2, 4]], None, ("x", "t")),  # only the first one tells the time
+        (npy(np.array([1, 2], np.int16)), [[1], [2]], None, None),
+        (npy(np.asfortranarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])), [[1, 2, 3], [4, 5, 6]], None, None),
+        (npy(np.array([[1.5, NAN]], ">f4")), [[1.5, NAN]], None, None),
+        (b"x,y\n1,2\n,NA\n3,4\n", [[1, 2], [NAN, NAN], [3, 4]], None, ("x", "y")),
+        (b"\xef\xbb\xbfTime;x\r\n0;1\r\n\r\n0.25;2\r\n", [[1], [2]], [0, 0.25], ("x",)),
+        (b"1\t2\n3\t4", [[1, 2], [3, 4]], None, None),
+        (b"timestamp,x\n2024-01-01 00:00:10,1\n2024-01-01 00:00:40,2\n", [[1], [2]], [0, 30], ("x",)),
+    ],
+)
+def test_every_form_of_a_cell(cell, x, seconds, names):
+    found = read(cell)
+    np.testing.assert_array_equal(found.x, np.array(x, float))
+    assert found.x.dtype == np.float64 and found.names == names
+    if seconds is None:
+        assert found.seconds is None
+    else:
+        np.testing.assert_array_equal(found.seconds, seconds)
+
+
+def lie(shape: str, kind: str = "<f8", body: bytes = b"") -> bytes:
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ([1, "x"], "holds 'x', which is not a number"),
+        ([[1, 2], [3]], "sample 1 holds 1 numbers, the first one 2 numbers"),
+        ([[1, 2], 3], "sample 1 holds 3, the first one 2 numbers"),
+        ([[[1]]], "holds .*which is not a number|has 3 axes"),
+        ([None, None], "every sample is missing"),
+        ([[]], "holds no samples"),
+        ("[]", "holds no samples"),
+        ("[1, 2", r"'\[1, 2' is no JSON list of numbers"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"x": 3}', "channel 'x' holds 3, not a list of numbers"),
+        ({"x": [1, 2], "y": [1]}, "its channels differ in length: x 2, y 1"),
+        ({"time": [1]}, "holds time and no channel"),
+        ({"x": [[1]]}, "channel 'x' holds lists of lists"),
+        ({"t": [1, 0], "x": [1, 2]}, "its time goes back at sample 1"),
+        ({"t": [1, None], "x": [1, 2]}, "has no time at sample 1"),
+        ({"t": ["noon", 1], "x": [1, 2]}, "'noon' is not a date"),
+        ([[1, 2], [3, float("inf")]], "infinity in channel 2 at sample 1"),
+        ({"a": [1], "b": [-float("inf")]}, "infinity in channel b at sample 0"),
+        (10**400, "is no list of numbers"),
+        ([10**400], "is no list of numbers"),
+        (npy(np.array([1 + 2j])), "holds complex128 values, not real numbers"),
+        (npy(np.array(["a"])), "holds str.* values, not real numbers"),
+        (npy(np.array(["2024-01-01"], "datetime64[D]")), "holds datetime64.* values"),
+        (npy(np.array([{}], object), allow_pickle=True), "holds Python objects, which could run code when read"),
+        (npy(np.zeros(2, [("a", "f4")])), "not real numbers"),
+        (npy(np.zeros((2, 2, 2))), "has 3 axes"),
+        (npy(np.zeros(())), "has 0 axes"),
+        (npy(np.zeros((0, 3))), "holds no samples"),
+        (npy(np.zeros(100))[:-8], "declares 800 bytes of numbers and holds 792"),
+        (npy(np.zeros(2)) + b"x", "declares 16 bytes of numbers and holds 17"),
+        (npy(np.zeros(2))[:20], "cannot be read as .npy"),
+        (lie("(1000000000000,)"), "declares 1,000,000,000,000 numbers, more than the 20,000,000 allowed"),
+        (lie("(-1, -8)", body=bytes(64)), "declares 8 numbers, more than|cannot be read"),
+        (lie("(1,)", "O", bytes(8)), "holds Python objects"),
+        (lie("open('x')"), "cannot be read as .npy"),
+        (b"PK\3\4rest", "is a ZIP file, neither a .npy file nor a .csv file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(9), "is a picture, neither"),
+        (b"x,y\n1,2\n1\n", "line 3: 1 values, where the first line has 2"),
+        (b"x\n1\nfive\n", "line 3: 'five' is not a number"),
+        (b"x\n0,5\n", "line 2: 2 values, where the first line has 1"),
+        (b"x,x\n1,2\n", "its header names a channel twice: x, x"),
+        (b"time\n1\n", "holds time and no channel"),
+        (b"x,y\n", "holds no samples"),
+        (b'x\n"1\n', "line .*"),
+        (b"x\ninf\n", "line 2: 'inf' is infinite"),
+    ],
+)
+def test_what_is_refused_and_why(cell, reason):
+    with pytest.raises(BadCell, match=reason):
+        read(cell)
+
+
+@pytest.mark.parametrize("cell", [[[0.0] * 5] * 5, npy(np.zeros((5, 5))), b"a,b,c,d,e\n" + b"1,2,3,4,5\n" * 5])
+def test_limits_hold_for_every_form(cell):
+    assert read(cell, limits=Limits(series_numbers=25, series_channels=5)).x.shape == (5, 5)
+    for limits in (Limits(series_numbers=24), Limits(series_channels=4)):
+        with pytest.raises(BadCell, match="more than"):
+            read(cell, limits=limits)
+
+
+@given(st.binary(max_size=80), st.sampled_from([b"", b"\x93NUMPY\x01\x00", npy(np.arange(4.0))[:70], b"time,x\n1,"]))
+def test_any_bytes_are_a_series_or_a_reason(tail, head):
+    try:
+        found = decode(head + tail)
+    except BadCell as error:
+        assert error.reason
+    else:
+        assert found.x.ndim == 2 and found.x.size and not np.isinf(found.x).any()
+
+
+def test_channels_are_found_by_name():
+    found = read({"y": [1, 2], "x": [3, 4]})
+    np.testing.assert_array_equal(arranged(found, ("x", "y", "z")).x, [[3, 1, NAN], [4, 2, NAN]])
+    np.testing.assert_array_equal(arranged(found, ("1", "2")).x, [[1, 3], [2, 4]])
+    np.testing.assert_array_equal(arranged(read([[1, 2]]), ("x", "y")).x, [[1, 2]])
+    with pytest.raises(BadCell, match=r"has the channel 'y', which training did not have \(x, z\)"):
+        arranged(found, ("x", "z"))
+    for cell, there in (([1], "1 channel"), ([[1, 2, 3]], "3 channels")):
+        with pytest.raises(BadCell, match=f"has {there}, where training had 2"):
+            arranged(read(cell), ("x", "y"))
+
+
+def test_channels_that_few_cells_have_are_not_learned():
+    cells = [{"x": [1], "y": [2]}] * 20 + [{"x": [1], "typo": [2]}, "spoilt"]
+    assert channels_of(cells) == ("x", "y")
+    assert channels_of([[1, 2], [[1, 2]], [[3, 4]], ["spoilt"]]) == ("1", "2")
+    assert channels_of(["spoilt"]) == ()
+
+
+def test_what_looks_like_a_series():
+    assert not any(map(looks_like, ["see [1]", "{}", "[[]]", '["1"]', '{"x": "1"}', b"[1]", {"bytes": b"", "path": "a"}]))
+
+
+# --- columns ----------------------------------------------------------------------------------------
+
+
+def shown(records, **declared):
+    schema = guess(records, declared=declared)
+    return schema, schema.columns[0].line()
+
+
+def test_columns_are_guessed_with_a_reason(tmp_path):
+    for name, data in {"a.npy": npy(np.ones((3, 2))), "b.npy": npy(np.ones((4, 2))), "c.csv": b"t,x\n0,1\n", "d.csv": b"t,x\n0,1\n1,2\n"}.items():
+        (tmp_path / name).write_bytes(data)
+    _, line = shown(as_records({"walk": ["a.npy", "b.npy"]}, tmp_path))
+    assert line == "walk -> series: 2 of 2 values end in .npy; 2 channels"
+    _, line = shown(as_records({"walk": ["c.csv", "d.csv"]}, tmp_path))
+    assert line == "walk -> series: 2 of 2 values end in .csv; 1 channel (x)"
+    _, line = shown(as_records({"source": ["x.csv", "y.csv"]}, tmp_path))
+    assert line.startswith("source -> text"), "the name of a table is no series"
+    _, line = shown(as_records({"walk": ['{"a": [1], "b": [2], "c": [1], "d": [1], "e": [1]}', "[[1, 2, 3, 4, 6]]"]}))
+    assert line == "walk -> series: 2 of 2 values are lists of numbers; 5 channels (a, b, c, d, ...)"
+    schema, line = shown(as_records({"walk": [[1, 2], None, [3]]}), walk="series")
+    assert line == "walk -> series: declared; 1 channel"
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_cells_with_their_faults(tmp_path):
+    (tmp_path / "good.npy").write_bytes(npy(np.ones((3, 1))))
+    (tmp_path / "wide.npy").write_bytes(npy(np.ones((3, 2))))
+    (tmp_path / "t.csv").write_text('i,walk\n0,"[1, null, 3]"\n1,\n2,good.npy\n3,wide.npy\n4,gone.npy\n5,"[1, null, 3]"\n')
+    records = read_table(tmp_path / "t.csv")
+    cells = read_cells(records, guess(records, declared={"walk": "series", "i": "ignore"}))["walk"]
+    assert [value is not None for value in cells.values()] == [True, False, True, False, False, True]
+    assert cells.present.tolist() == [True, False, True, False, False, True]
+    assert [(fault.row, fault.reason.split(" in /")[0]) for fault in cells.faults] == [
+        (3, "'wide.npy': has 2 channels, where training had 1"), (4, "'gone.npy': no such file")]
+    first, none, second, wide, gone, again = cells.digests()
+    assert first == again != second and none is wide is gone is None
+
+
+def test_the_order_of_channels_is_part_of_the_content():
+    """Equal cells under schemas that order the channels otherwise are other numbers: they may not share a cache entry."""
+    records = as_records({"walk": [{"x": [1], "y": [2]}]})
+    flipped = as_records({"walk": [{"y": [2], "x": [1]}]})
+    schemas = [guess(one, declared={"walk": "series"}) for one in (records, flipped)]
+    digests = [read_cells(records, schema)["walk"].digests()[0] for schema in schemas]
+    assert digests[0] != digests[1]
+
+
+def test_arrays_of_numpy_and_frames():
+    records = as_records([{"walk": np.ones((2, 3))}, {"walk": [[1, 2, 3]]}, {"walk": np.array([[NAN, 1, 2]])}])
+    cells = read_cells(records, guess(records))["walk"]
+    assert [value.x.shape for value in cells.values()] == [(2, 3), (1, 3), (1, 3)] and not cells.faults
+    records = as_records([{"walk": {"x": np.ones(3)}}, {"walk": {"x": np.zeros(2)}}])
+    assert [len(value.x) for value in read_cells(records, guess(records))["walk"].values()] == [3, 2]
+
+
+# --- plain features ---------------------------------------------------------------------------------
+
+
+def named(value, *training):
+    """Of the only channel, by kind, in deviations and steps of training."""
+    plain = SeriesPlain()
+    plain.fit(list(training) or [value])
+    found = plain.transform([value])[0].tolist()
+    keys = ("mean deviation least most q10 q25 q50 q75 q90 trend missing rough crossings above lag1 lag2 lag4 lag8 "
+            + " ".join(f"octave{i}" for i in range(8)) + " " + " ".join(f"part{i}" for i in range(8)) + " n duration gap uneven")
+    return dict(zip(keys.split(), found, strict=True))
+
+
+UNIT = Series(np.array([[-1.0], [1.0]]))  # mean 0, deviation 1, a sample a step
+
+
+def test_plain_features_by_hand():
+    """1, gap, 3, 3, 5: mean 3, deviation sqrt(8 / 4); the line through (0, 1), (2, 3), (3, 3), (4, 5) has the slope
+    (-2.25 * -2 + 1.75 * 2) / (2.25^2 + 0.25^2 + 0.75^2 + 1.75^2) = 8 / 8.75; bridged 1 2 3 3 5 crosses 3 once."""
+    found = named(Series(np.array([[1.0], [NAN], [3.0], [3.0], [5.0]])), UNIT)
+    wanted = {"mean": 3, "deviation": 2**0.5, "least": 1, "most": 5, "q50": 3, "q25": 2.5, "q10": 1.6, "q90": 4.4,
+              "trend": 4 * 8 / 8.75, "missing": 0.2, "rough": 1, "crossings": 0.25, "above": 0.2, "n": np.log(5),
+              "duration": np.log(5), "gap": np.log(2), "uneven": 0, "part0": 1, "part7": 5}
+    for key, number in wanted.items():
+        assert found[key] == pytest.approx(number, abs=1e-6), key
+
+
+def test_rhythm_by_hand():
+    """A wave of 8 samples lies at f = 1/8, two octaves below 1/2: the third band. After 4 steps it is its own opposite
+    (60 of 64 products), after 8 itself (56 of 64)."""
+    wave = Series(np.sin(2 * np.pi * np.arange(64) / 8)[:, None])
+    found = named(wave, UNIT)
+    assert found["octave2"] == pytest.approx(1) and found["lag4"] == pytest.approx(-60 / 64) and found["lag8"] == pytest.approx(56 / 64)
+    assert found["crossings"] == pytest.approx(16 / 63, abs=1 / 60)
+
+
+def test_rhythm_is_in_time_not_in_samples():
+    """The same wave sampled four times as densely, at uneven times, shows the same octave and lags."""
+    rng = np.random.default_rng(0)
+    even = Series(np.sin(np.arange(64) * np.pi / 5)[:, None], np.arange(64) * 0.5)
+    at = np.sort(rng.uniform(0, 31.5, 256))
+    dense = Series(np.sin(at * np.pi / 2.5)[:, None], at)
+    one, other = named(even, even), named(dense, even)
+    for key in ("octave2", "lag1", "lag2", "lag4", "lag8", "crossings"):
+        assert other[key] == pytest.approx(one[key], abs=0.15), key
+    assert other["uneven"] > one["uneven"] == pytest.approx(0, abs=1e-6)
+
+
+def test_stretches_of_a_short_record():
+    assert stretches(np.array([[1.0], [2.0]])).ravel().tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert not octaves(np.ones((1, 1)), 1.0).any()
+
+
+def test_correlations_of_channels():
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    x[:, 2] = -2 * x[:, 0]
+    plain = SeriesPlain()
+    plain.fit([Series(x)])
+    found = plain.transform([Series(x)])[0, -3:]
+    assert len(plain.transform([Series(x)])[0]) == plain.width == 3 * OF_CHANNEL + 4 + 3
+    np.testing.assert_allclose(found[1], -1, atol=1e-6)
+    np.testing.assert_allclose(found[0], np.corrcoef(x[:, 0], x[:, 1])[0, 1], atol=1e-6)
+
+
+@given(
+    st.lists(st.lists(st.none() | st.floats(-1e300, 1e300), min_size=1, max_size=6), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_any_series_gives_finite_numbers(lists, timed):
+    values = [Series(np.array(one, float)[:, None], np.cumsum(np.arange(len(one)) % 2) * 1e-3 if timed else None) for one in lists]
+    plain = SeriesPlain()
+    plain.fit(values[:2])
+    assert np.isfinite(plain.transform(values)).all()
+
+
+def test_usual_by_hand():
+    """Channel 2 is constant, so its size stands for its deviation; the times are 0.5 apart."""
+    usual = Usual.of([Series(np.array([[0.0, 7], [NAN, 7], [4, 7]]), np.array([0, 0.5, 1.0])), Series(np.array([[2.0, 7]]))])
+    assert (usual.mean.tolist(), usual.step) == ([2, 7], 0.5)
+    np.testing.assert_allclose(usual.deviation, [(8 / 3) ** 0.5, 7])
+    np.testing.assert_allclose(usual.samples(Series(np.array([[2.0, 1e9]]))), [[0, 50]], atol=1e-12)
+    tiny = Usual.of([Series(np.array([[1e-12], [3e-12]])), Series(np.array([[NAN]]))])
+    np.testing.assert_allclose([tiny.mean[0], tiny.deviation[0], tiny.step], [2e-12, 1e-12, 1])
+    assert usual.steps(Series(np.zeros((3, 2)))).tolist() == [0, 1, 2]
+    assert usual.steps(Series(np.zeros((2, 2)), np.array([0, 2.0]))).tolist() == [0, 4]
+
+
+def test_before_fit():
+    with pytest.raises(NotFitted, match="series"):
+        PlainSeries().prepare([Series(np.ones((2, 1)))])
+
+
+def test_the_encoder_gives_the_plain_features():
+    made, values = PlainSeries(), [Series(np.arange(6.0)[:, None]), UNIT]
+    made.fit(values)
+    np.testing.assert_array_equal(made(to_tensors(made.prepare(values))).x[:, 0].numpy(), made.plain.transform(values))
