@@ -12,12 +12,12 @@ from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 from polysense.contracts import to_tensors
 from polysense.errors import BadModel
-from polysense.modality.audio import (
+from polysense.modality.audio import AudioPlain
+from polysense.modality.audio_net import Cnn, FrameNorm
+from polysense.modality.audio_tower import PretrainedAudio, whisper_mel
+from polysense.modality.audio_signal import (
     HZ,
-    AudioPlain,
-    Cnn,
-    FrameNorm,
-    _hidden,
+    hidden,
     hz_to_mel,
     log_mel,
     mel_filters,
@@ -25,7 +25,6 @@ from polysense.modality.audio import (
     mel_to_hz,
     mfcc,
 )
-from polysense.modality.audio_tower import PretrainedAudio, whisper_mel
 
 RANDOM = np.random.default_rng(5)
 
@@ -185,7 +184,7 @@ def test_what_is_hidden_in_training():
     """Of 50 frames of 40 bands at most 10 frames and 8 bands, each a stretch of its own record."""
     torch.manual_seed(0)
     mask = torch.arange(50) < torch.tensor([[50]] * 30 + [[20]])
-    x = _hidden(torch.ones(int(mask.sum()), 40), mask)
+    x = hidden(torch.ones(int(mask.sum()), 40), mask)
     counts = []
     for one, most in zip([*x[:1500].split(50), x[1500:]], [10] * 30 + [4], strict=True):
         frames, bands = (one.sum(1) == 0), (one.sum(0) == 0)

@@ -35,7 +35,7 @@ def levels_of(wave: np.ndarray) -> np.ndarray:
     """(BANDS, columns) from 0 to 1, the lowest band first; silence is 0 throughout."""
     import torch
 
-    from ..modality.audio import FLOOR, log_mel
+    from ..modality.audio_signal import FLOOR, log_mel
 
     bands_TF = log_mel(torch.from_numpy(np.ascontiguousarray(wave, np.float32)), BANDS).numpy()
     parts = np.array_split(bands_TF, min(len(bands_TF), COLUMNS))
@@ -50,7 +50,7 @@ def height_of(hz: float) -> float:
 
     Band k is centred on the (k + 1)-th of BANDS + 2 points that are even in mel from 0 to 8000 Hz.
     """
-    from ..modality.audio import hz_to_mel
+    from ..modality.audio_signal import hz_to_mel
 
     return float((hz_to_mel(hz) / hz_to_mel(HZ / 2) * (BANDS + 1) - 0.5) / BANDS)
 

@@ -36,6 +36,20 @@ def share(option: str, value: Any) -> float:
     return float(value)
 
 
+def amount(option: str, value: Any, low: float = 0.0) -> float:
+    """An option that must be a number of at least ``low``.
+
+    Raises:
+        BadOption: it is something else.
+
+    >>> amount("trim", 40)
+    40.0
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < float("inf"):
+        raise BadOption(f"option '{option}' is {value!r}; give a number of at least {low:g}")
+    return float(value)
+
+
 def several(option: str, value: Any) -> tuple[int, ...]:
     """An option that must be a list of whole numbers of at least 1.
 

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contracts import Batch, State
-from ..errors import BadModel
+from ..errors import BadModel, BadOption
 from ..registry import encoders
 from ..tokens import Tokens
-from . import whole
-from .audio import HZ, hz_to_mel, mel_filters, mel_to_hz
+from . import amount, whole
+from .audio_signal import HZ, hz_to_mel, mel_filters, mel_to_hz, trimmed, window_starts
 from .towers import Pretrained
 from .towers_find import read_json
 
@@ -37,23 +37,35 @@ class PretrainedAudio(Pretrained):
 
     Wins with few sounds: Whisper and Wav2Vec2 know speech, AST and CLAP any sound. Loses to ``audio.cnn``
     where sounds are many and of one odd kind; CLAP learned at 48 kHz and gets nothing above 8 kHz here.
-    Costs one pass a sound, once, because frozen outputs are cached: O(L (T D^2 + T^2 D)); Whisper always hears
+    Costs one pass a window, once, because frozen outputs are cached: O(L (T D^2 + T^2 D)); Whisper always hears
     30 s, AST and CLAP 10 s, Wav2Vec2 what there is.
 
     Args:
         tower: name (see ``polysense list towers``), folder, or hub id.
         positions: give every token (Whisper, Wav2Vec2 20 ms; AST 100 ms, CLAP 320 ms) instead of the pooled sound.
-        seconds: of a sound that are heard, from its beginning; at most what the tower can hear.
+        seconds: of a sound that are heard at a time, from its beginning; at most what the tower can hear.
+        hop: seconds from one window of ``seconds`` to the next, until the whole sound is heard, the tokens of all windows
+            one after the other (or their mean); 0 hears the first window only.
+        trim: decibels below the loudest 10 ms at which both ends are cut as silence; 0 cuts nothing.
 
-    forward: {"x": (B, F, T) or (B, n), ...} -> (B, 1, D), or (B, T, D) with ``positions``, place in seconds
+    forward: {"x": (B, F, T) or (B, n), ...} -> (B, 1, D), or (B, T, D) with ``positions``, place in seconds;
+    with ``hop`` {"x": (B, S, F, T) or (B, S, n), ..., "mask": (B, S)} of S windows
     """
 
     modality = "audio"
     held = ("embed_positions.weight",)  # sines, never trained
 
-    def __init__(self, *, tower: str = "whisper-tiny", positions: bool = False, seconds: int = 30) -> None:
+    #: Windows that a network without gradient hears at a time.
+    at_once = 32
+
+    def __init__(
+        self, *, tower: str = "whisper-tiny", positions: bool = False, seconds: int = 30, hop: float = 0.0, trim: float = 0.0
+    ) -> None:
         super().__init__(tower)
         self.positions, self.seconds = bool(positions), whole("seconds", seconds)
+        self.hop, self.trim = amount("hop", hop), amount("trim", trim)
+        if self.hop and not 0.01 <= self.hop <= self.seconds:
+            raise BadOption(f"option 'hop' is {hop}; give 0, or from 0.01 to the {seconds} seconds of a window")
         self._ear: _Ear | None = None
 
     def load(self, state: State) -> None:
@@ -77,13 +89,58 @@ class PretrainedAudio(Pretrained):
         return self._ear
 
     def prepare(self, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        return self._hearing().prepare([np.asarray(value[: self.seconds * HZ], np.float32) for value in values])
+        waves = [np.asarray(value, np.float32) for value in values]
+        if self.trim:
+            waves = [trimmed(torch.from_numpy(wave), self.trim).numpy() for wave in waves]
+        ear = self._hearing()
+        size = round(min(self.seconds, ear.longest) * HZ)
+        if not self.hop:
+            return ear.prepare([wave[: self.seconds * HZ] for wave in waves])
+        if self.hop * HZ > size:
+            raise BadOption(f"option 'hop' is {self.hop}, but tower '{self.tower}' hears {size / HZ:g} seconds at a time")
+        starts = [window_starts(len(wave), size, round(self.hop * HZ)) for wave in waves]
+        flat = ear.prepare([wave[i : i + size] for wave, mine in zip(waves, starts, strict=True) for i in mine])
+        count_B = np.array([len(mine) for mine in starts], int)
+        mask_BS = np.arange(count_B.max(initial=1)) < count_B[:, None]
+        arrays = {}
+        for key, array in flat.items():
+            arrays[_WITHIN if key == "mask" else key] = laid = np.zeros((*mask_BS.shape, *array.shape[1:]), array.dtype)
+            laid[mask_BS] = array
+        return {**arrays, "mask": mask_BS}
 
     def _tokens(self, batch: Batch) -> Tokens:
-        every, pooled = self._hearing().hear(self.network(batch["x"].device), batch)
+        if not self.hop:
+            every, pooled = self._hearing().hear(self.network(batch["x"].device), batch)
+            if self.positions:
+                return every
+            return Tokens.single(every.pooled() if pooled is None else pooled)
+        mask_BS = batch["mask"]
+        flat = {"mask" if key == _WITHIN else key: array[mask_BS] for key, array in batch.items() if key != "mask"}
+        every, pooled = self._hear_some(flat)
+        start_S = (mask_BS.cumsum(1) - 1)[mask_BS] * (round(self.hop * HZ) / HZ)
+        every = Tokens(every.x, every.mask, place=every.place + start_S[:, None, None]).together(mask_BS.sum(1), False)
         if self.positions:
             return every
-        return Tokens.single(every.pooled() if pooled is None else pooled)
+        if pooled is None:
+            return Tokens.single(every.pooled())
+        return Tokens.single(pooled).together(mask_BS.sum(1), True)
+
+    def _hear_some(self, batch: Batch) -> tuple[Tokens, Tensor | None]:
+        """Windows a few at a time: a sound of half an hour has a hundred."""
+        count = len(batch["x"])
+        step = count if torch.is_grad_enabled() else self.at_once
+        heard = [
+            self._hearing().hear(self.network(batch["x"].device), {key: array[i : i + step] for key, array in batch.items()})
+            for i in range(0, count, step)
+        ]
+        every, pooled = zip(*heard, strict=True)
+        tokens = Tokens(*(torch.cat([getattr(one, part) for one in every]) for part in ("x", "mask")),
+                        place=torch.cat([one.place for one in every]))
+        return tokens, None if pooled[0] is None else torch.cat(pooled)
+
+
+#: In windows, the key of the mask that an ear makes of the samples of each.
+_WITHIN = "within"
 
 
 def _extractor(folder: Path) -> dict[str, Any]:
@@ -105,6 +162,8 @@ class _Ear:
     """
 
     hz = HZ
+    #: Seconds that are heard at a time.
+    longest = float("inf")
 
     def __init__(self, about: Mapping[str, Any], tower: str) -> None:
         self.about, self.tower = about, tower
@@ -133,6 +192,7 @@ class _Whisper(_Ear):
             "bands": about.get("feature_size", 80), "window": about.get("n_fft", 400), "hop": self.hop,
             "samples": about.get("chunk_length", 30) * HZ,
         }
+        self.longest = self.how["samples"] / HZ
 
     def prepare(self, waves: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         most = self.how["samples"] // self.hop
@@ -196,6 +256,10 @@ class _Waves(_Ear):
 class _Spectrogram(_Ear):
     """Kaldi's filter banks of a fixed length as a picture (AST); a token is the mean of the bands of its time."""
 
+    def __init__(self, about: Mapping[str, Any], tower: str) -> None:
+        super().__init__(about, tower)
+        self.longest = about.get("max_length", 1024) / 100
+
     def prepare(self, waves: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         most, bands = self.about.get("max_length", 1024), self.about.get("num_mel_bins", 128)
         x = np.zeros((len(waves), most, bands), np.float32)
@@ -231,6 +295,7 @@ class _Clap(_Ear):
                 "answers; choose one without, such as laion/clap-htsat-unfused"
             )
         self.hop, self.samples = about.get("hop_length", 480), int(about.get("max_length_s", 10) * self.hz)
+        self.longest = self.samples / self.hz
 
     def prepare(self, waves: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         from scipy.signal import resample_poly
