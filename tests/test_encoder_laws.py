@@ -57,6 +57,11 @@ OPTIONS = {
     "text.rnn": {"dim": 8, "vocabulary": 400},
     "text.transformer": {"dim": 8, "vocabulary": 400, "heads": 2},
     "image.cnn": {"widths": [4, 8], "pixels": 16},
+    "image.vgg": {"depth": 11, "width": 4, "pixels": 32},
+    "image.resnet18": {"width": 4, "pixels": 32},
+    "image.resnet50": {"width": 2, "stem": 3, "pixels": 16},
+    "image.crnn": {"widths": [4, 8], "width": 8, "pixels": 16},
+    "image.vit": {"dim": 16, "depth": 2, "heads": 2, "pixels": 16},
     "image.pretrained": {"pixels": 32},
     "audio.cnn": {"widths": [4, 8], "bands": 16, "seconds": 1},
     "audio.rnn": {"width": 8, "bands": 16, "seconds": 1},
@@ -245,8 +250,8 @@ def test_one_value_is_enough(encoder):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_option_is_refused(name):
-    with pytest.raises(BadOption, match="no option 'colour'"):
-        encoders.make(name, colour=3)
+    with pytest.raises(BadOption, match="no option 'taste'"):
+        encoders.make(name, taste=3)
 
 
 @pytest.mark.parametrize("name", NAMES)

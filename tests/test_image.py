@@ -1,4 +1,4 @@
-"""Pictures: squares, plain features, augmentation, towers."""
+"""Pictures: squares, plain features, towers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from polysense.contracts import to_tensors
 from polysense.errors import BadModel, BadOption
-from polysense.modality.image import Cnn, ImagePlain, augmented, grid, square
+from polysense.modality.image import ImagePlain, grid, square
+from polysense.modality.image_scratch import Cnn
 from polysense.modality.image_tower import PretrainedImage
 from tiny import tiny_towers  # noqa: F401  (a fixture)
 
@@ -75,49 +76,6 @@ def test_tokens_stand_where_grid_says():
     picture[0, 3] = 255
     moved = (answer(encoder, [picture]).x - blank.x)[0].abs().sum(-1)
     assert blank.place[0, moved.argmax()].tolist() == [0.75, 0.25]
-
-
-def test_augmentation_mirrors_and_moves_only_in_training():
-    encoder = fitted(Cnn(widths=(4, 8), pixels=16))
-    pictures = [noise(16, 16)] * 8
-    assert torch.equal(answer(encoder, pictures).x[0], answer(encoder, pictures).x[1])
-    x = torch.from_numpy(encoder.prepare(pictures)["x"]).float()
-    out = augmented(x)
-    assert out.shape == x.shape and len({row.sum().item() for row in out}) > 2
-    for row in out:  # every row is the picture or its mirror, moved by at most 2, borders repeated
-        assert any(
-            torch.equal(row[:, 4:12, 4:12], side[:, 4 + dy : 12 + dy, 4 + dx : 12 + dx])
-            for side in (x[0], x[0].flip(2)) for dy in range(-2, 3) for dx in range(-2, 3)
-        )
-    encoder.train()
-    assert not torch.equal(answer(encoder, pictures).x[0], answer(encoder, pictures).x[1])
-    still = fitted(Cnn(widths=(4, 8), pixels=16, augment=False)).train()
-    assert torch.equal(answer(still, pictures).x[0], answer(still, pictures).x[1])
-
-
-def test_more_blocks_than_pixels_are_refused():
-    with pytest.raises(BadOption, match="give at least 16"):
-        Cnn(widths=(4, 4, 4, 4), pixels=8)
-
-
-def test_the_cnn_learns_which_side_is_bright():
-    """Top or bottom: 40 steps; flips and moves must not destroy it."""
-    pictures = []
-    for i in range(32):
-        picture = RANDOM.integers(0, 80, (16, 16, 3)).astype(np.uint8)
-        picture[8 * (i % 2) : 8 * (i % 2) + 8] += 120
-        pictures.append(picture)
-    target = torch.tensor([i % 2 for i in range(32)])
-    encoder = fitted(Cnn(widths=(4, 8), pixels=16)).train()
-    head = torch.nn.Linear(16 * 8, 2)
-    optimiser = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 0.01)
-    batch = to_tensors(encoder.prepare(pictures))
-    for _ in range(40):
-        loss = torch.nn.functional.cross_entropy(head(encoder(batch).x.flatten(1)), target)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert loss < 0.3
 
 
 # --- towers --------------------------------------------------------------------------------------
