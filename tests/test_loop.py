@@ -13,6 +13,7 @@ from polysense.layers import Condition
 from polysense.learn.features import Views, answer, encode
 from polysense.learn.course import Course, Pace, Schedule, Snapshot, clip, soup
 from polysense.learn.loop import Training, _optimiser, train
+from polysense.learn.training import OPTIMISERS, SCHEDULES
 from polysense.contracts import Encoder
 from polysense.network import Encoders, Network
 from polysense.registry import fusions, tasks
@@ -36,13 +37,13 @@ def views(seed: int = 0) -> Views:
     return Views(["a", "b"], present, features)
 
 
-def network(options: Training, seed: int = 0) -> Network:
+def network(options: Training, seed: int = 0, **fusion) -> Network:
     torch.manual_seed(seed)
     task = tasks.make("classify")
     task.fit(WORDS)
     conditions = {view: Condition().fit(torch.randn(5, 4)) for view in "ab"}
     return Network(
-        Encoders({view: Frozen() for view in "ab"}, conditions), lambda v, d: fusions.make("concat", v, d), task,
+        Encoders({view: Frozen() for view in "ab"}, conditions), lambda v, d: fusions.make("concat", v, d, **fusion), task,
         **options.network(),
     )
 
@@ -55,9 +56,9 @@ ROWS, VALID = np.arange(0, 18), np.arange(18, N)
 TARGETS = {"label": np.arange(N) % 3}
 
 
-def run(options: Training | None = None, seed: int = 0, data: Views | None = None, rows=ROWS, **more):
+def run(options: Training | None = None, seed: int = 0, data: Views | None = None, rows=ROWS, fusion=None, **more):
     options = options or small()
-    made = network(options)
+    made = network(options, **fusion or {})
     history = train(made, data or views(), TARGETS, rows, VALID, options=options, seed=seed, **more)
     return made, history
 
@@ -69,18 +70,24 @@ def weights(made: Network) -> torch.Tensor:
 # learning -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
-@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+#: Optimiser -> a rate at which twelve passes over 18 records suffice.
+QUICK = {"adamw": 1e-2, "adam": 1e-2, "nadam": 1e-2, "rmsprop": 3e-3, "adagrad": 0.05, "sgd": 0.05, "gd": 0.5}
+
+
+@pytest.mark.parametrize(("optimiser", "schedule"), [
+    *((optimiser, "one-cycle") for optimiser in OPTIMISERS), *(("adamw", schedule) for schedule in SCHEDULES[1:]),
+    ("sgd", "constant"),
+])
 def test_it_learns(optimiser, schedule):
     """The class stands in the features: twelve passes get nearly all training records right."""
-    rate = 0.05 if optimiser == "sgd" else 1e-2
-    options = small(epochs=12, optimiser=optimiser, schedule=schedule, rate=rate, dim=16, decay=0.0)
-    made, history = run(options)
+    more = {"epochs": 60, "clip": 0.0} if optimiser == "gd" else {"epochs": 12}
+    options = small(optimiser=optimiser, schedule=schedule, rate=QUICK[optimiser], dim=16, decay=0.0, **more)
+    made, history = run(options, measure=lambda answers, rows: {"loss": 1.0})
     data = views()
     said = answer(made, encode(made, data), data.present_NV).argmax(1)
     assert (said == TARGETS["label"]).mean() > 0.85
     assert history.epochs[-1]["loss"] < history.epochs[0]["loss"]
-    assert [epoch["epoch"] for epoch in history.epochs] == list(range(1, 13))
+    assert [epoch["epoch"] for epoch in history.epochs] == list(range(1, options.epochs + 1))
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
@@ -245,6 +252,118 @@ def test_l1_by_hand():
         torch.testing.assert_close(bent[name], plain[name] - pull, atol=1e-7, rtol=1e-5)
 
 
+# several batches a step ---------------------------------------------------------------------------
+
+SURE = {"dropout": 0.0}  # of the fusion
+STILL = {"dropout": 0.0, "input_dropout": 0.0, "drop": 0.0, "epochs": 2, "decay": 0.1}
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize(("batch", "accumulate"), [(6, 3), (5, 2), (7, 9)])
+def test_accumulated_batches_are_one_large_batch(optimiser, batch, accumulate):
+    """Without dropout; also where the last batch of a group is a smaller one, and with L1."""
+    small_steps, _ = run(small(**STILL, batch=batch, accumulate=accumulate, l1=1e-3, optimiser=optimiser), fusion=SURE)
+    large_steps, _ = run(small(**STILL, batch=batch * accumulate, l1=1e-3, optimiser=optimiser), fusion=SURE)
+    torch.testing.assert_close(weights(small_steps), weights(large_steps), atol=1e-6, rtol=1e-6)
+    assert (weights(small_steps) - weights(network(small()))).abs().max() > 1e-3
+
+
+def test_plain_gradient_descent_makes_one_step_an_epoch_by_hand():
+    """w <- w - rate * mean gradient over all 18 records, whatever the size of the batches; the rate is that of step 2 of 3."""
+    options = small(**STILL | {"epochs": 3, "decay": 0.0}, optimiser="gd", batch=4, schedule="linear", warmup=0.0, rate=0.1, clip=0)
+    made, history = run(options, fusion=SURE)
+    assert [epoch["rate"] for epoch in history.epochs] == pytest.approx([0.1 * 2 / 3, 0.1 / 3, 0.1 * 1e-5])
+    mine, data = network(options, **SURE), views()
+    mine.train()
+    for rate in (0.1, 0.1 * 2 / 3, 0.1 / 3):
+        mine.zero_grad()
+        mine(data.batch(ROWS), {"label": torch.as_tensor(TARGETS["label"][ROWS])}).mean(1).sum().backward()
+        with torch.no_grad():
+            for parameter in mine.parameters():
+                parameter -= 0 if parameter.grad is None else rate * parameter.grad
+    torch.testing.assert_close(weights(made), weights(mine), atol=1e-6, rtol=1e-6)
+
+
+def test_a_batch_that_is_skipped_leaves_the_mean_of_the_others():
+    """Record 7 holds NaN; the group of three batches then steps by the mean gradient of the two whole ones."""
+    data = views()
+    data.frozen["a"][7] = np.nan
+    options = small(**STILL | {"epochs": 1, "decay": 0.0}, optimiser="gd", batch=6, schedule="constant", warmup=0.0, rate=0.1, clip=0)
+    seen: list = []
+
+    class Watched(Views):
+        def batch(self, rows, device="cpu"):
+            seen.append(rows)
+            return super().batch(rows, device)
+
+    watched = Watched(data.names, data.present_NV, data.frozen)
+    made, history = run(options, data=watched, names=lambda row: f"record {row}", fusion=SURE)
+    assert history.skipped == ["record 7"]
+    rows = np.concatenate([batch for batch in seen[:3] if 7 not in batch])
+    mine = network(options, **SURE)
+    mine.train()
+    mine(data.batch(rows), {"label": torch.as_tensor(TARGETS["label"][rows])}).mean(1).sum().backward()
+    with torch.no_grad():
+        for parameter in mine.parameters():
+            parameter -= 0 if parameter.grad is None else 0.1 * parameter.grad
+    torch.testing.assert_close(weights(made), weights(mine), atol=1e-6, rtol=1e-6)
+
+
+def test_time_that_ends_within_a_group_still_makes_its_step():
+    data, left = clock(6.0)  # two batches
+    start = weights(network(small()))
+    made, _ = run(small(epochs=9, optimiser="gd", batch=6, rate=0.1, warmup=0.0), data=data, left=left)
+    assert not torch.equal(weights(made), start)
+
+
+def test_a_gradient_that_is_not_finite_blames_its_whole_group():
+    made = network(small())
+    optimiser = torch.optim.SGD(made.parameters(), lr=1.0)
+    options = small(accumulate=2, batch=2)
+    course = Course(made, optimiser, Schedule(optimiser, options, 3), torch.Generator(), options, Pace(None), 6)
+    before = weights(made).clone()
+    losses = lambda: (next(p for p in made.members.parameters() if p.numel()).flatten()[:2] * 0).sqrt()[None]
+    course.batch = 1
+    assert course.step(losses, lambda loss: loss.backward(), np.array([5, 3])) is None
+    course.batch = 2
+    assert course.step(losses, lambda loss: loss.backward(), np.array([1, 4])).tolist() == [5, 3, 1, 4]
+    assert torch.equal(weights(made), before) and course.schedule.done == 0 and course.loss == 0
+
+
+# the mean of the weights --------------------------------------------------------------------------
+
+
+def test_the_running_mean_of_the_weights_by_hand():
+    """Three steps, the mean being young: it keeps 2/11, 3/12, then 0.3 of itself, as ema = 0.3 < 4/13. What is
+    validated after each epoch, and kept in the end, is the mean."""
+    options = small(batch=18, epochs=3, ema=0.3)
+    start = weights(network(options))
+    own: list[torch.Tensor] = []
+    judged: list[torch.Tensor] = []
+    plain = network(small(batch=18, epochs=3))
+    train(plain, views(), TARGETS, ROWS, VALID, options=small(batch=18, epochs=3), log=lambda e: own.append(weights(plain).clone()))
+    made = network(options)
+    measure = lambda answers, rows: judged.append(weights(made).clone()) or {"loss": 1.0}
+    train(made, views(), TARGETS, ROWS, VALID, options=options, measure=measure)
+    mean = start
+    for keep, step, seen in zip((2 / 11, 3 / 12, 0.3), own, judged, strict=True):
+        mean = keep * mean + (1 - keep) * step
+        torch.testing.assert_close(seen, mean, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(weights(made), mean, atol=1e-6, rtol=1e-5)
+
+
+def test_with_patience_the_best_mean_is_kept():
+    script = iter([3.0, 1.0, 2.0, 2.0])
+    judged: list[torch.Tensor] = []
+    options = small(epochs=4, patience=4, ema=0.9)
+    made = network(options)
+    train(
+        made, views(), TARGETS, ROWS, VALID, options=options,
+        measure=lambda answers, rows: judged.append(weights(made).clone()) or {"loss": next(script)},
+    )
+    assert torch.equal(weights(made), judged[1])
+
+
 # time limit ---------------------------------------------------------------------------------------
 
 
@@ -355,7 +474,7 @@ def test_a_gradient_that_is_not_finite_is_no_step():
         first = next(p for p in made.members.parameters() if p.numel())
         return (first.flatten()[:1] * 0).sqrt()[None]  # zero; its slope is not
 
-    assert course.step(losses, lambda loss: loss.backward(), 1).tolist() == [True]
+    assert course.step(losses, lambda loss: loss.backward(), np.array([5])).tolist() == [5]
     assert torch.equal(weights(made), before) and course.schedule.done == 0
 
 
@@ -406,7 +525,36 @@ def test_constant_and_without_warmup():
     assert factors(4, schedule="cosine", warmup=0.0)[0] == 1.0
 
 
-@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_linear_and_step_by_hand():
+    """8 steps without warm-up: 1, 7/8, ... 0; and 1 before step 4, a tenth from there on, a hundredth from step 6 on."""
+    assert factors(8, schedule="linear", warmup=0.0) == pytest.approx([1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 1e-5])
+    assert factors(8, schedule="step", warmup=0.0) == [1.0] * 4 + [0.1] * 2 + [0.01] * 3
+
+
+def test_plateau_by_hand():
+    """Validation losses 3, 2, 2, 2, 2.5, 1, 2, 2: no better one in epochs 3 and 4, nor in 5 and 6's stead (6 is better), nor
+    in 7 and 8; so the rate is halved after the fourth epoch and after the eighth, not before."""
+    script = iter([3.0, 2.0, 2.0, 2.0, 2.5, 1.0, 2.0, 2.0, 9.0])
+    _, history = run(
+        small(epochs=9, schedule="plateau", warmup=0.0, stall=2), measure=lambda answers, rows: {"loss": next(script)}
+    )
+    assert [round(epoch["rate"] / 1e-2, 6) for epoch in history.epochs] == [1.0] * 4 + [0.5] * 4 + [0.25]
+
+
+def test_plateau_waits_for_the_warm_up():
+    """Of 9 epochs of 3 batches a third is warm-up: the first epochs do not count, so the first halving comes after the sixth."""
+    _, history = run(
+        small(epochs=9, schedule="plateau", warmup=1 / 3, stall=2), measure=lambda answers, rows: {"loss": 1.0}
+    )
+    assert [round(epoch["rate"] / 1e-2, 6) for epoch in history.epochs[3:]] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_plateau_without_validation_is_refused():
+    with pytest.raises(BadOption, match="train.schedule='plateau' follows the validation loss, and no record validates"):
+        run(small(schedule="plateau"))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_rates_stay_between_zero_and_the_highest(schedule, warmup, steps):
@@ -444,25 +592,74 @@ def test_decay_falls_on_matrices_only():
     assert len(decayed["params"]) + len(rest["params"]) == len(named)
 
 
+def test_encoders_from_scratch_may_have_a_rate_of_their_own():
+    """An encoder's rate of zero holds it still while the rest moves; and its matrices are decayed like the others."""
+    task = tasks.make("classify")
+    task.fit(WORDS)
+
+    class Linear(Normed):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.Linear(4, 4)
+
+    def made(**more):
+        torch.manual_seed(0)
+        options = small(rate=0.01, **more)
+        return Network(Encoders({"a": Linear()}, {}), lambda v, d: fusions.make("concat", v, d), task, **options.network()), options
+
+    wide, options = made(encoder_rate=0.5)
+    inside = {id(p) for p in wide.encoders.parameters()}
+    groups = _optimiser(wide, options).param_groups
+    assert {(group["lr"], group["weight_decay"], id(p) in inside) for group in groups for p in group["params"]} == {
+        (0.01, 0.3, False), (0.01, 0.0, False), (0.5, 0.3, True), (0.5, 0.0, True),
+    }
+    assert sum(len(group["params"]) for group in groups) == len([*wide.members.parameters(), *wide.encoders.parameters()])
+    values = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float32)
+
+    class Slots:
+        def take(self, rows):
+            return {"x": values[rows]}
+
+    still, options = made(encoder_rate=0.0)
+    first = {name: p.clone() for name, p in still.named_parameters()}
+    train(still, Views(["a"], np.ones((N, 1), bool), {}, {"a": Slots()}), TARGETS, ROWS, VALID, options=options)
+    moved = {name for name, p in still.named_parameters() if not torch.equal(p, first[name])}
+    assert moved and not any(name.startswith("encoders") for name in moved)
+
+
+def test_every_optimiser_has_a_rate_and_a_decay_of_its_own():
+    for name, (rate, decay) in OPTIMISERS.items():
+        assert (Training(optimiser=name).rate, Training(optimiser=name).decay) == (rate, decay)
+        group = _optimiser(network(small()), Training(optimiser=name, rate=0.5, decay=0.25)).param_groups[0]
+        assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)
+    assert {type(_optimiser(network(small()), Training(optimiser=name))).__name__ for name in OPTIMISERS} == {
+        "AdamW", "Adam", "NAdam", "RMSprop", "Adagrad", "SGD",
+    }
+
+
 # options ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "value", "message"), [
-    ("epochs", 0, "train.epochs=0 must be a number of at least 1"),
+    ("epochs", 0, "train.epochs=0 must be a whole number of at least 1"),
     ("epochs", 2.5, "train.epochs=2.5 must be a whole number"),
-    ("epochs", "many", "train.epochs='many' must be a number"),
-    ("batch", True, "train.batch=True must be a number"),
+    ("epochs", "many", "train.epochs='many' must be a whole number of at least 1"),
+    ("batch", True, "train.batch=True must be a whole number"),
     ("rate", float("nan"), "train.rate=nan must be a number"),
     ("rate", -1.0, "train.rate=-1.0 must be"),
     ("warmup", 1.5, "train.warmup=1.5 must be a number from 0 to 1"),
     ("dropout", 1.0, "train.dropout=1.0 must be"),
     ("members", 0, "train.members=0 must be"),
-    ("average", -1, "train.average=-1 must be a number from 0 to 100"),
+    ("average", -1, "train.average=-1 must be a whole number from 0 to 100"),
     ("average", 1.5, "train.average=1.5 must be a whole number"),
     ("l1", -0.1, "train.l1=-0.1 must be a number of at least 0"),
     ("checkpoint", -1, "train.checkpoint=-1 must be a number of at least 0"),
-    ("optimiser", "adam", "train.optimiser='adam' must be 'adamw' or 'sgd'"),
-    ("schedule", "step", "train.schedule='step' must be 'one-cycle', 'cosine' or 'constant'"),
+    ("optimiser", "lion", "train.optimiser='lion' must be 'adamw', 'adam', 'nadam', 'rmsprop', 'adagrad', 'sgd' or 'gd'"),
+    ("schedule", ["step"], "train.schedule=.'step'. must be 'one-cycle', 'cosine', 'linear', 'step', 'plateau' or 'constant'"),
+    ("ema", 1.0, "train.ema=1.0 must be a number from 0 to 0.999999"),
+    ("accumulate", 0, "train.accumulate=0 must be a whole number of at least 1"),
+    ("stall", 0, "train.stall=0 must be a whole number of at least 1"),
+    ("encoder_rate", -1, "train.encoder_rate=-1 must be a number from 0 to 1000"),
 ])
 def test_a_wrong_value_is_named(name, value, message):
     with pytest.raises(BadOption, match=message):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from polysense import store
@@ -25,6 +25,7 @@ from polysense.learn import resume
 from polysense.learn.features import Views
 from polysense.learn.loop import train
 from polysense.learn.resume import Checkpoints, Interrupt
+from polysense.learn.training import OPTIMISERS, SCHEDULES
 from small import model, records
 from test_loop import ROWS, TARGETS, VALID, network, small, views, weights
 
@@ -77,12 +78,16 @@ def no_sync():
 
 
 @given(
-    dies=st.lists(st.integers(0, 8), min_size=1, max_size=3), optimiser=st.sampled_from(["adamw", "sgd"]),
-    schedule=st.sampled_from(["one-cycle", "cosine", "constant"]), patience=st.integers(0, 2), average=st.integers(0, 3),
+    dies=st.lists(st.integers(0, 8), min_size=1, max_size=3), optimiser=st.sampled_from(list(OPTIMISERS)),
+    schedule=st.sampled_from(SCHEDULES), accumulate=st.integers(1, 3), ema=st.sampled_from([0.0, 0.5]), stall=st.just(1), patience=st.integers(0, 2), average=st.integers(0, 3),
     l1=st.sampled_from([0.0, 1e-3]), batch=st.sampled_from([5, 8, 18]), epochs=st.integers(1, 3),
     clip=st.sampled_from([0.0, 1.0]), drop=st.sampled_from([0.0, 0.5]),
 )
-@settings(max_examples=12)
+@example(dies=[4, 2], optimiser="gd", schedule="plateau", accumulate=1, ema=0.5, stall=1, patience=0, average=0, l1=1e-3, batch=5,
+         epochs=3, clip=1.0, drop=0.5)
+@example(dies=[1, 5], optimiser="nadam", schedule="plateau", accumulate=2, ema=0.0, stall=1, patience=2, average=0, l1=0.0,
+         batch=5, epochs=3, clip=1.0, drop=0.5)
+@settings(max_examples=16)
 def test_killed_at_any_batch_it_ends_in_the_same_bits(no_sync, dies, **options):
     """However often, wherever; the network that goes on from a checkpoint is another one, with other first weights."""
     chosen = small(**options)
@@ -96,6 +101,17 @@ def test_killed_at_any_batch_it_ends_in_the_same_bits(no_sync, dies, **options):
                 continue
     assert torch.equal(weights(made), weights(whole))
     assert vars(again) == vars(history)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_every_optimiser_resumes(no_sync, tmp_path, optimiser):
+    """Slots that are no tensors of the parameter's shape included: step counts, NAdam's product of momenta."""
+    chosen = small(optimiser=optimiser, epochs=2)
+    whole, _ = run(chosen)
+    with pytest.raises(Killed):
+        run(chosen, Doomed(views(), 4), open_(tmp_path / "f"))
+    made, _ = run(chosen, None, open_(tmp_path / "f"), 7)
+    assert torch.equal(weights(made), weights(whole))
 
 
 def test_skipped_batches_are_remembered(tmp_path):

@@ -433,7 +433,7 @@ def test_what_stands_in_an_absent_slot_is_never_read(rows, tuned):
 
 @pytest.mark.parametrize(("tune", "words"), [
     ("txt", "tune names 'txt', which is no view of the table; did you mean 'text'"),
-    ("text,photo", "tune names 'photo', which is no view"),
+    ("text,photo", "tune names .photo., which is no view of the table; there are: text, all$"),
     (["table"], "'table', whose encoder is table.mlp, which has no network to tune: give the view a tower"),
     (["text_zh"], "'text_zh', whose encoder is text.plain, which has no network to tune: give the view a tower"),
     (["picture"], "'picture', whose encoder is image.cnn, which is trained with the network anyway"),
@@ -460,7 +460,7 @@ def test_no_validation_records(tiny_towers):
 
 def test_options():
     for options, words in (
-        ({"tune.epochs": 0}, "tune.epochs=0 must be a number of at least 1"),
+        ({"tune.epochs": 0}, "tune.epochs=0 must be a whole number of at least 1"),
         ({"tune.epoch": 1}, "tuning has no option 'tune.epoch'; did you mean 'tune.epochs'"),
         ({"tune.precision": "half"}, "tune.precision='half' must be 'auto', 'float32' or 'bfloat16'"),
         ({"tune.augment": 1}, "tune.augment=1 must be true or false"),

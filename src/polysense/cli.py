@@ -433,7 +433,8 @@ def _pairs(texts: list[str], option: str) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip() or not value.strip():
-            raise BadOption(f"{option} {text!r} is not NAME=VALUE; names with a comma or '=' go into a recipe (--recipe)")
+            form = {"--columns": "NAME=KIND,...", "--encoder": "VIEW=NAME"}.get(option, "KEY=VALUE")
+            raise BadOption(f"{option} {text!r} is not {form}; names with a comma or '=' go into a recipe (--recipe)")
         pairs[key.strip()] = value.strip()
     return pairs
 

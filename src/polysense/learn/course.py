@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -47,6 +48,7 @@ class Schedule:
         self.name, self.steps = options.schedule, steps
         self.rise = max(1, round(options.warmup * steps)) if options.warmup else 0
         self.done, self.place = 0, 0.0
+        self.stall, self.least, self.waited, self.drops = options.stall, math.inf, 0, 0
         self._set()
 
     @property
@@ -64,9 +66,25 @@ class Schedule:
         self.done += 1
         self._set()
 
-    def load(self, done: int, place: float) -> None:
-        """Take up again."""
-        self.done, self.place = done, place
+    def heed(self, loss: float) -> None:
+        """At the end of an epoch: "plateau" halves the rate after ``stall`` epochs without a better validation loss."""
+        if self.name != "plateau" or self.place < self.rise:
+            return
+        self.waited = 0 if loss < self.least else self.waited + 1
+        self.least = min(loss, self.least)
+        if self.waited == self.stall:
+            self.waited, self.drops = 0, self.drops + 1
+            self._set()
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands, as JSON."""
+        least = self.least if self.least < math.inf else None
+        return {"done": self.done, "place": self.place, "least": least, "waited": self.waited, "drops": self.drops}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Undo ``state``."""
+        self.done, self.place, self.waited, self.drops = (state[key] for key in ("done", "place", "waited", "drops"))
+        self.least = math.inf if state["least"] is None else state["least"]
         self._set()
 
     def _set(self) -> None:
@@ -77,10 +95,12 @@ class Schedule:
         if step < self.rise:
             way = step / self.rise
             return 0.04 + 0.96 * ((1 - math.cos(math.pi * way)) / 2 if self.name == "one-cycle" else way)
-        if self.name == "constant":
-            return 1.0
+        if self.name in ("constant", "plateau"):
+            return 0.5**self.drops
+        if self.name == "step":
+            return 1.0 if 2 * step < self.steps else 0.1 if 4 * step < 3 * self.steps else 0.01
         way = min(1.0, (step - self.rise) / max(1, self.steps - self.rise))
-        return max(1e-5, (1 + math.cos(math.pi * way)) / 2)
+        return max(1e-5, 1 - way if self.name == "linear" else (1 + math.cos(math.pi * way)) / 2)
 
 
 class Pace:
@@ -139,6 +159,7 @@ class Course:
         order: generator that the order of the records is drawn from.
         options: of training.
         pace: of the time.
+        records: that an epoch walks through.
 
     Attributes:
         epoch: the one that is on, from 0.
@@ -147,7 +168,8 @@ class Course:
     """
 
     def __init__(
-        self, network: Network, optimiser: Any, schedule: Schedule, order: torch.Generator, options: Training, pace: Pace
+        self, network: Network, optimiser: Any, schedule: Schedule, order: torch.Generator, options: Training, pace: Pace,
+        records: int = 0,
     ) -> None:
         self.network, self.optimiser, self.schedule = network, optimiser, schedule
         self.order, self.options, self.pace = order, options, pace
@@ -156,6 +178,10 @@ class Course:
         self.over, self._total = False, 0.0
         self._order = order.get_state()
         self._best: list[Snapshot] = []
+        self._records, self._together = records, together(options, records)
+        self._gathered: list[np.ndarray] = []  # records whose gradients wait for their step
+        self._pending, self._affordable, self._before = 0.0, math.inf, []
+        self._mean = _floats(network) if options.ema else {}
         inner = getattr(optimiser, "optimizer", optimiser)
         self._parameters = [p for group in inner.param_groups for p in group["params"]]
         self._matrices = network.matrices()[0]
@@ -173,38 +199,95 @@ class Course:
             self.batch += 1
             yield picked
 
-    def step(self, losses: Callable[[], Tensor], backward: Callable[[Tensor], None], size: int) -> np.ndarray | None:
-        """Learn from one batch of ``size`` records, B of which are this process's own.
+    def step(
+        self, losses: Callable[[], Tensor], backward: Callable[[Tensor], None], picked: np.ndarray
+    ) -> np.ndarray | None:
+        """Learn from one batch, B of whose records are this process's own; every ``accumulate`` batches make one step.
 
         Args:
             losses: runs the network: (M, B); B is 1 where this process has none.
             backward: from a scalar to gradients, averaged over the processes.
+            picked: rows of the whole batch.
 
         Returns:
-            None; or where loss or gradient is not finite, (size,) bool: the records to blame. Nothing has
-            changed then.
+            None; or where loss or gradient is not finite, the rows to blame. Nothing has changed then.
         """
-        before = [buffer.clone() for buffer in self._statistics]
+        before, size = [buffer.clone() for buffer in self._statistics], len(picked)
         losses_MB = losses()
         places = processes.mine(np.arange(size))
         loss_S = processes.together(losses_MB.detach().mean(0).double().cpu().numpy()[: len(places)], places, size)
         bad_S = ~np.isfinite(loss_S)
-        if not bad_S.any():
-            self.optimiser.zero_grad()
-            # the mean over the processes of this is the mean over the batch
-            loss = losses_MB.mean(1).sum() * (len(places) * processes.count() / size)
+        if bad_S.any():
+            self._restore(before)
+        else:
+            if not self._gathered:
+                self.optimiser.zero_grad()
+                self._before = before
+            share = 1.0 if self._together == 1 else size / self._group()
+            # the mean over the processes of this is the mean over the batch, and over the group its share of that mean
+            loss = losses_MB.mean(1).sum() * (len(places) * processes.count() / size) * share
             if self.options.l1:
-                loss = loss + self.options.l1 * sum(matrix.abs().sum() for matrix in self._matrices)
+                loss = loss + self.options.l1 * share * sum(matrix.abs().sum() for matrix in self._matrices)
             backward(loss)
-            if clip(self.network, self.options.clip):
-                self.optimiser.step()
-                self._total, self._seen = self._total + float(loss_S.sum()), self._seen + size
-                self.schedule.step(self.pace.tick())
-                return None
-            bad_S = np.ones_like(bad_S)
+            self._gathered.append(picked)
+            self._pending, self._affordable = self._pending + float(loss_S.sum()), self.pace.tick()
+        last = self.batch % self._together == 0 or self.batch * self.options.batch >= self._records  # of its group
+        unmade = self.update() if last else None
+        return picked[bad_S] if bad_S.any() else unmade
+
+    def update(self) -> np.ndarray | None:
+        """Make the step for which gradients were gathered, if any were.
+
+        Returns:
+            None; or where the gradient is not finite, the rows to blame. Nothing has changed then.
+        """
+        if not self._gathered:
+            return None
+        rows, self._gathered = np.concatenate(self._gathered), []
+        pending, self._pending = self._pending, 0.0
+        if self._together > 1 and len(rows) < self._group():  # a batch was skipped, or time ran out
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self._group() / len(rows))
+        if not clip(self.network, self.options.clip):
+            self._restore(self._before)
+            return rows
+        self.optimiser.step()
+        self._total, self._seen = self._total + pending, self._seen + len(rows)
+        self.schedule.step(self._affordable / self._together)
+        self._follow()
+        return None
+
+    def _group(self) -> int:
+        """Records of the batches that make the present step."""
+        first = (self.batch - 1) // self._together * self._together
+        return min(self._records, (first + self._together) * self.options.batch) - first * self.options.batch
+
+    def _restore(self, before: list[Tensor]) -> None:
         for buffer, value in zip(self._statistics, before, strict=True):
             buffer.copy_(value)
-        return bad_S
+
+    # --- the mean of the weights -----------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """The running mean takes a step towards the weights."""
+        steps = self.schedule.done
+        keep = min(self.options.ema, (1 + steps) / (10 + steps))
+        for key, value in _floats(self.network, self._mean).items():
+            self._mean[key].lerp_(value, 1 - keep)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the network holds the running mean of its weights, where one is asked for."""
+        if not self._mean:
+            yield
+            return
+        own = _copy(self.network)
+        self.network.load_state_dict({**own, **self._mean})
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(own)
 
     @property
     def loss(self) -> float:
@@ -223,6 +306,7 @@ class Course:
         loss = figures.get("valid_loss", 0.0)
         if not math.isfinite(loss):
             raise LossNotFinite(f"the validation loss is not finite after epoch {self.epoch + 1}; lower train.rate")
+        self.schedule.heed(loss)
         keep = max(self.options.average, 1 if self.options.patience else 0)
         if keep and "valid_loss" in figures:
             better = not self._best or loss < self._best[0].loss
@@ -240,7 +324,7 @@ class Course:
         self.over = late or not patient or self.epoch == self.options.epochs
 
     def finish(self, judge: Callable[[], float]) -> None:
-        """Put the best weights in, or the mean of several.
+        """Put the best weights in, or the mean of several, or without validation their running mean if there is one.
 
         Args:
             judge: validation loss of the network as it stands.
@@ -250,7 +334,9 @@ class Course:
             self.network.load_state_dict(mean)
             if len(epochs) > 1:
                 self.history.remarks.append(f"the weights of epochs {', '.join(map(str, sorted(epochs)))} are averaged")
-        self._best = []
+        elif self._mean:
+            self.network.load_state_dict({**self.network.state_dict(), **self._mean})
+        self._best, self._mean = [], {}
 
     # --- to disk and back ------------------------------------------------------------------------
 
@@ -259,12 +345,21 @@ class Course:
         slots = getattr(self.optimiser, "optimizer", self.optimiser).state_dict()["state"]
         return {
             "epoch": self.epoch, "batch": self.batch, "waited": self.waited, "total": self._total, "seen": self._seen,
-            "over": self.over, "elapsed": self.pace.elapsed, "done": self.schedule.done, "place": self.schedule.place,
+            "over": self.over, "elapsed": self.pace.elapsed, "schedule": self.schedule.state(),
             "batched": self.network.members.batched, "history": vars(self.history),
             "weights": to_arrays(self.network.state_dict()),
             "optimiser": {str(i): {key: _array(value) for key, value in slot.items()} for i, slot in slots.items()},
             "best": [vars(one) | {"weights": to_arrays(one.weights)} for one in self._best],
-            "random": random_state(), "order": self._order.numpy(),
+            "random": random_state(), "order": self._order.numpy(), "mean": to_arrays(self._mean),
+            "group": self._group_state() if self._gathered else None,
+        }
+
+    def _group_state(self) -> dict[str, Any]:
+        """What is gathered for a step that is not made yet."""
+        grads = {str(i): _array(p.grad) for i, p in enumerate(self._parameters) if p.grad is not None}
+        return {
+            "rows": [rows.tolist() for rows in self._gathered], "pending": self._pending, "gradients": grads,
+            "before": [_array(buffer) for buffer in self._before],
         }
 
     def load(self, state: Mapping[str, Any] | None) -> None:
@@ -274,12 +369,19 @@ class Course:
         self.epoch, self.batch, self.waited = state["epoch"], state["batch"], state["waited"]
         self._total, self._seen, self.over = state["total"], state["seen"], state["over"]
         self.pace.before = state["elapsed"]
-        self.schedule.load(state["done"], state["place"])
+        self.schedule.load(state["schedule"])
         self.network.members.batched = state["batched"]
         self.history = History(**state["history"])
         self.network.load_state_dict(to_weights(state["weights"]))
         self._load_slots(state["optimiser"])
         self._best = [Snapshot(**{**one, "weights": to_weights(one["weights"])}) for one in state["best"]]
+        self._mean = to_weights(state["mean"])
+        if group := state["group"]:
+            self._gathered, self._pending = [np.array(rows) for rows in group["rows"]], group["pending"]
+            self._before = [torch.tensor(buffer) for buffer in group["before"]]
+            for i, grad in group["gradients"].items():
+                parameter = self._parameters[int(i)]
+                parameter.grad = torch.empty_like(parameter, requires_grad=False).copy_(torch.tensor(grad))
         self._order = torch.tensor(state["order"])
         set_random_state(state["random"])
 
@@ -294,6 +396,15 @@ class Course:
                 else:
                     mine[key] = torch.tensor(value) if isinstance(value, np.ndarray) else value
             inner.state[parameter] = mine
+
+
+def together(options: Training, records: int) -> int:
+    """Batches that make one step: all of them in plain gradient descent.
+
+    >>> together(Training(accumulate=4), 100), together(Training(optimiser="gd", batch=64), 100)
+    (4, 2)
+    """
+    return max(1, math.ceil(records / options.batch)) if options.optimiser == "gd" else options.accumulate
 
 
 def clip(network: Network, largest: float) -> bool:
@@ -352,6 +463,14 @@ def _by_loss(one: Snapshot) -> tuple[float, int]:
 
 def _copy(network: Network) -> dict[str, Tensor]:
     return {key: value.detach().clone() for key, value in network.state_dict().items()}
+
+
+def _floats(network: Network, known: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """What of a network's state can be averaged: copies, or where these are ``known`` the tensors themselves."""
+    state = network.state_dict()
+    if known is not None:
+        return {key: state[key].detach() for key in known}
+    return {key: value.detach().clone() for key, value in state.items() if value.is_floating_point()}
 
 
 def _array(value: Any) -> Any:

@@ -5,6 +5,7 @@ M members, B records of a batch, V views.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -13,9 +14,9 @@ import torch
 
 from .. import processes
 from ..contracts import to_tensors
-from ..errors import LossNotFinite
+from ..errors import BadOption, LossNotFinite
 from ..network import Network
-from .course import Course, History, Pace, Schedule
+from .course import Course, History, Pace, Schedule, together
 from .features import Views, answer, encode
 from .resume import Checkpoints, Interrupt
 from .training import Training
@@ -47,9 +48,12 @@ def train(
             the batch in which they run out.
 
     Raises:
+        BadOption: the schedule follows the validation loss, and there is none.
         LossNotFinite: after ``BAD_BATCHES`` batches whose loss was not finite, naming their records.
         Interrupted: by Ctrl-C or SIGTERM, after a checkpoint was written.
     """
+    if options.schedule == "plateau" and (not measure or not len(valid_rows)):
+        raise BadOption("train.schedule='plateau' follows the validation loss, and no record validates; choose another")
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # those of views that a batch lacks
@@ -60,8 +64,9 @@ def train(
         order = torch.Generator().manual_seed(seed)
         batches = _batches(rows, options.batch, order)
         model, stepper = accelerator.prepare(network, optimiser(network) if optimiser else _optimiser(network, options))
-        schedule = Schedule(stepper, options, len(batches) * options.epochs)
-        course = Course(network, stepper, schedule, order, options, Pace(left))
+        steps = math.ceil(len(batches) / together(options, len(rows)))
+        schedule = Schedule(stepper, options, steps * options.epochs)
+        course = Course(network, stepper, schedule, order, options, Pace(left), len(rows))
         course.load(kept.latest())
 
         def watch() -> dict[str, float]:
@@ -82,15 +87,17 @@ def train(
                     mine = picked[:1]
                 batch = views.batch(mine, accelerator.device)
                 wanted = to_tensors({k: v[mine] for k, v in targets.items()}, accelerator.device)
-                bad_B = course.step(partial(model, batch, wanted), accelerator.backward, len(picked))
-                if bad_B is not None:
-                    _skip(course.history, picked[bad_B], names)
+                bad = course.step(partial(model, batch, wanted), accelerator.backward, picked)
+                if bad is not None:
+                    _skip(course.history, bad, names)
                 if course.pace.left() <= 0:
+                    course.update()
                     break
                 if kept.due() or interrupt.signal:
                     kept.save(course.state())
                 interrupt.stop(f"in epoch {course.epoch + 1} of {options.epochs}", kept.folder)
-            course.end_epoch({"epoch": course.epoch + 1, "loss": course.loss, "rate": schedule.rate} | watch())
+            with course.averaged():
+                course.end_epoch({"epoch": course.epoch + 1, "loss": course.loss, "rate": schedule.rate} | watch())
             log(course.history.epochs[-1])
             if kept.due(epoch=True) and not course.over:
                 kept.save(course.state())
@@ -115,10 +122,23 @@ def _optimiser(network: Network, options: Training) -> torch.optim.Optimizer:
     """Weight decay on matrices only: not on norms, shifts, or learned vectors of views."""
     matrices, rest = network.matrices()
     groups = [{"params": matrices, "weight_decay": options.decay}, {"params": rest, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    if options.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=options.rate, momentum=0.9)
-    return torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), fused=True)
+    if options.encoder_rate is not None:
+        inside = {id(parameter) for parameter in network.encoders.parameters()}
+        groups = [
+            {**group, "params": [p for p in group["params"] if (id(p) in inside) == own], "lr": rate}
+            for own, rate in ((False, options.rate), (True, options.encoder_rate)) for group in groups
+        ]
+    groups, rate = [group for group in groups if group["params"]], options.rate
+    make = {
+        "adamw": lambda: torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True),
+        "adam": lambda: torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.98), fused=True),
+        "nadam": lambda: torch.optim.NAdam(groups, lr=rate, betas=(0.9, 0.98), decoupled_weight_decay=True),
+        "rmsprop": lambda: torch.optim.RMSprop(groups, lr=rate),
+        "adagrad": lambda: torch.optim.Adagrad(groups, lr=rate),
+        "sgd": lambda: torch.optim.SGD(groups, lr=rate, momentum=0.9),
+        "gd": lambda: torch.optim.SGD(groups, lr=rate),
+    }
+    return make[options.optimiser]()
 
 
 def _batches(rows: np.ndarray, size: int, order: torch.Generator) -> torch.utils.data.DataLoader:

@@ -7,6 +7,14 @@ from typing import Any
 
 from ..errors import BadOption
 
+#: Optimiser -> its highest rate and its weight decay where none are named. Decay is decoupled (taken off the weight)
+#: in adamw and nadam, in the others a term of the gradient, where much less of it does the same.
+OPTIMISERS = {
+    "adamw": (3e-3, 0.3), "adam": (3e-3, 0.0), "nadam": (3e-3, 0.3), "rmsprop": (1e-3, 0.0), "adagrad": (1e-2, 0.0),
+    "sgd": (1e-2, 1e-3), "gd": (0.1, 1e-3),
+}
+SCHEDULES = ("one-cycle", "cosine", "linear", "step", "plateau", "constant")
+
 
 class Training:
     """How a network is trained; ``--set train.NAME=VALUE``.
@@ -14,12 +22,28 @@ class Training:
     Args:
         epochs: passes over the training records.
         batch: records per step.
-        rate: highest learning rate.
-        optimiser: "adamw" (Loshchilov and Hutter 2019, arXiv:1711.05101) or "sgd" (momentum .9).
-        schedule: "one-cycle" (Smith and Topin 2018, arXiv:1708.07120), "cosine" or "constant";
-            all begin with the warm-up.
+        rate: highest learning rate; None takes the optimiser's own: 0.003 for adamw, adam and nadam, 0.001 for
+            rmsprop, 0.01 for adagrad and sgd, 0.1 for gd.
+        encoder_rate: highest rate of the encoders trained from scratch, where it is to be another one than
+            ``rate``; None takes ``rate``. (Towers that are tuned: ``tune.rate``.)
+        optimiser: "adamw" (Loshchilov and Hutter 2019, arXiv:1711.05101), "adam" (Kingma and Ba 2015,
+            arXiv:1412.6980), "nadam" (Dozat 2016, ICLR workshop: Adam with Nesterov's momentum), "rmsprop"
+            (Tieleman and Hinton 2012, lecture 6.5: w -= rate g / sqrt(mean of g^2)), "adagrad" (Duchi et al.
+            2011, JMLR 12: the sum of g^2 in its place), "sgd" (momentum .9; Sutskever et al. 2013) or "gd":
+            gradient descent w -= rate g of all training records together (Cauchy 1847), one step an epoch,
+            so give it hundreds of epochs.
+        schedule: "one-cycle" (Smith and Topin 2018, arXiv:1708.07120), "cosine" (Loshchilov and Hutter 2017,
+            arXiv:1608.03983), "linear" (to zero), "step" (a tenth after half of the steps, a hundredth after three
+            quarters; He et al. 2016, arXiv:1512.03385, section 4.2), "plateau" (half after each ``stall``
+            epochs without a better validation loss) or "constant"; all begin with the warm-up.
+        stall: epochs without a better validation loss after which the schedule "plateau" halves the rate.
         warmup: share of the steps during which the rate rises from 4 % of its highest value.
-        decay: weight decay, on matrices only.
+        decay: weight decay, on matrices only; None takes the optimiser's own: 0.3 for adamw and nadam, where it
+            is taken off the weights, 0.001 for sgd and gd, where it is a term of the gradient, else 0.
+        accumulate: batches whose gradients are added up for one step; the step is that of one large batch.
+        ema: share that a running mean of the weights keeps of itself in each step (Polyak and Juditsky 1992:
+            m = ema m + (1 - ema) w, while young with ema = (1 + step) / (10 + step)); the mean is what is
+            validated and kept; 0 keeps the weights themselves.
         clip: largest gradient norm of a member; 0 turns clipping off.
         members: copies of projections, fusion and head, trained together, answers averaged.
         dim: width of the projected views and of the fused record.
@@ -45,34 +69,31 @@ class Training:
     """
 
     def __init__(
-        self, *, epochs: int = 20, batch: int = 64, rate: float = 3e-3, optimiser: str = "adamw",
-        schedule: str = "one-cycle", warmup: float = 0.2, decay: float = 0.3, clip: float = 1.0, members: int = 4,
-        dim: int = 96, drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.3, auxiliary: float = 0.3,
+        self, *, epochs: int = 20, batch: int = 64, rate: float | None = None, encoder_rate: float | None = None,
+        optimiser: str = "adamw", schedule: str = "one-cycle", stall: int = 2, warmup: float = 0.2,
+        decay: float | None = None, accumulate: int = 1, ema: float = 0.0, clip: float = 1.0, members: int = 4, dim: int = 96,
+        drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.3, auxiliary: float = 0.3,
         distil: float = 0.0, regressions: float | None = None, patience: int = 0, average: int = 0, l1: float = 0.0,
         checkpoint: float = 30.0,
     ) -> None:
         values = dict(locals())
         del values["self"]
-        for name, low, high in (
-            ("epochs", 1, math.inf), ("batch", 1, math.inf), ("members", 1, 1000), ("dim", 1, 65536),
+        for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
+            if not isinstance(values[name], str) or values[name] not in known:
+                words = [f"'{one}'" for one in known]
+                raise BadOption(f"train.{name}={values[name]!r} must be {', '.join(words[:-1])} or {words[-1]}")
+        for name, own in zip(("rate", "decay"), OPTIMISERS[optimiser], strict=True):
+            values[name] = own if values[name] is None else values[name]
+        _check_numbers("train", values, (
+            ("epochs", 1, math.inf), ("batch", 1, math.inf), ("members", 1, 1000), ("dim", 1, 65536), ("stall", 1, math.inf),
             ("warmup", 0, 1), ("decay", 0, math.inf), ("clip", 0, math.inf), ("patience", 0, math.inf),
             ("drop", 0, 0.99), ("dropout", 0, 0.99), ("input_dropout", 0, 0.99), ("auxiliary", 0, math.inf),
-            ("distil", 0, math.inf), ("rate", 1e-12, 1e3), ("average", 0, 100), ("l1", 0, math.inf),
-            ("checkpoint", 0, math.inf),
-        ):
-            value = values[name]
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                upto = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-                raise BadOption(f"train.{name}={value!r} must be a number {upto}")
-            if name in ("epochs", "batch", "members", "dim", "patience", "average") and value != int(value):
-                raise BadOption(f"train.{name}={value!r} must be a whole number")
+            ("distil", 0, math.inf), ("rate", 1e-12, 1e3), ("encoder_rate", 0, 1e3), ("average", 0, 100),
+            ("l1", 0, math.inf), ("checkpoint", 0, math.inf), ("accumulate", 1, math.inf), ("ema", 0, 0.999999),
+        ), whole=("epochs", "batch", "members", "dim", "patience", "average", "stall", "accumulate"), none=("encoder_rate",))
         number = isinstance(regressions, (int, float)) and not isinstance(regressions, bool)
         if regressions is not None and not (number and 0 <= regressions <= 1):
             raise BadOption(f"train.regressions={regressions!r} must be a share from 0 to 1")
-        if optimiser not in ("adamw", "sgd"):
-            raise BadOption(f"train.optimiser='{optimiser}' must be 'adamw' or 'sgd'")
-        if schedule not in ("one-cycle", "cosine", "constant"):
-            raise BadOption(f"train.schedule='{schedule}' must be 'one-cycle', 'cosine' or 'constant'")
         self.__dict__.update(values)
 
     def network(self) -> dict[str, Any]:
@@ -116,18 +137,10 @@ class Tuning:
     ) -> None:
         values = dict(locals())
         del values["self"]
-        for name, low, high in (
+        _check_numbers("tune", values, (
             ("epochs", 1, math.inf), ("batch", 1, math.inf), ("rest", 0, 1e3), ("decay_by_layer", 0.01, 1), ("warmup", 0, 1),
             ("decay", 0, math.inf), ("clip", 0, math.inf), ("lora", 0, 1024), ("rate", 1e-12, 1e3),
-        ):
-            value = values[name]
-            if name == "rate" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                upto = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-                raise BadOption(f"tune.{name}={value!r} must be a number {upto}")
-            if name in ("epochs", "batch", "lora") and value != int(value):
-                raise BadOption(f"tune.{name}={value!r} must be a whole number")
+        ), whole=("epochs", "batch", "lora"), none=("rate",))
         for name in ("augment", "checkpointing"):
             if not isinstance(values[name], bool):
                 raise BadOption(f"tune.{name}={values[name]!r} must be true or false")
@@ -139,5 +152,27 @@ class Tuning:
         """How the loop is to run: the network's own settings with these epochs and rates; the best epoch is kept."""
         return Training(**{
             **vars(training), "epochs": self.epochs, "batch": self.batch, "schedule": "one-cycle", "warmup": self.warmup,
-            "clip": self.clip, "patience": self.epochs, "average": 0, "rate": max(self.rest, 1e-12),
+            "clip": self.clip, "patience": self.epochs, "average": 0, "rate": max(self.rest, 1e-12), "accumulate": 1,
+            "ema": 0.0, "optimiser": "adamw",
         })
+
+
+def _check_numbers(
+    section: str, values: dict[str, Any], ranges: tuple[tuple[str, float, float], ...], *, whole: tuple[str, ...],
+    none: tuple[str, ...],
+) -> None:
+    """Refuse what is no number, out of its range, or no whole number where one is needed.
+
+    Args:
+        ranges: (name, lowest, highest).
+        whole: names of those that count something.
+        none: names of those that may be left open.
+    """
+    for name, low, high in ranges:
+        value = values[name]
+        if name in none and value is None:
+            continue
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not low <= value <= high or (name in whole and value != int(value)):
+            upto = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+            raise BadOption(f"{section}.{name}={value!r} must be a {'whole ' if name in whole else ''}number {upto}")

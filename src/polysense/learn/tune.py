@@ -64,7 +64,7 @@ def to_tune(wanted: str | Sequence[str] | None, encoders: Mapping[str, Encoder])
     names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
     for name in names:
         if name not in encoders:
-            raise BadOption(f"tune names '{name}', which is no view of the table; {suggest(name, [*sorted(encoders), 'all'])}")
+            raise BadOption(f"tune names '{name}', which is no view of the table; {_tunable(name, towers)}")
         if name not in towers:
             encoder = encoders[name]
             why = (
@@ -73,6 +73,11 @@ def to_tune(wanted: str | Sequence[str] | None, encoders: Mapping[str, Encoder])
             )
             raise BadOption(f"tune names '{name}', whose encoder is {encoder.name or type(encoder).__name__}, {why}")
     return sorted(set(names))
+
+
+def _tunable(name: str, towers: list[str]) -> str:
+    """What may be named in its place."""
+    return suggest(name, [*towers, "all"]) if towers else "there is nothing to tune: no view has a tower; leave --tune away"
 
 
 # --- what a solution is worth --------------------------------------------------------------------
