@@ -67,6 +67,9 @@ OPTIONS = {
     "audio.rnn": {"width": 8, "bands": 16, "seconds": 1},
     "audio.crnn": {"widths": [4, 8], "width": 8, "bands": 16, "seconds": 1},
     "audio.transformer": {"width": 8, "heads": 2, "depth": 2, "bands": 16, "seconds": 1},
+    "series.tcn": {"widths": [8, 8], "samples": 20, "merge": 2},
+    "series.rnn": {"width": 8, "samples": 20, "merge": 2},
+    "series.transformer": {"width": 8, "heads": 2, "depth": 1, "samples": 20, "patch": 4, "stride": 2},
     "table.mlp": {"hidden": 16, "depth": 2, "quantiles": 4},
 }
 #: Encoders under options that make them work otherwise: the same laws hold.
@@ -75,6 +78,8 @@ VARIANTS = {
     "audio.rnn, windows of cepstra": {"input": "mfcc", "coefficients": 8, "deltas": 2, "hop": 0.4, "trim": 30.0, "cell": "gru"},
     "audio.crnn, windows of waves": {"deltas": 1, "hop": 0.5, "speed": 1.1},
     "audio.transformer, windows": {"hop": 0.25, "patch": 3},
+    "series.tcn, earlier samples": {"both": False, "size": 2},
+    "series.rnn, two tanh by index": {"cell": "tanh", "depth": 2, "time": False, "both": False},
     "audio.pretrained, windows": {"hop": 1.0},
     "audio.pretrained, positions of windows": {"hop": 0.7, "positions": True},
 }

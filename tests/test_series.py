@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +17,12 @@ from polysense.data.reading import read_cells
 from polysense.data.records import as_records, read_table
 from polysense.data.schema import Schema, guess
 from polysense.data.series import Series, arranged, channels_of, decode, looks_like, read
-from polysense.errors import NotFitted
-from polysense.modality.series import OF_CHANNEL, PlainSeries, SeriesPlain, Usual, octaves, stretches
+from polysense import Model
+from polysense.errors import BadOption, NotFitted
+from polysense.layers import positions
+from polysense.modality.series import (
+    OF_CHANNEL, Dilated, Inputs, PlainSeries, Rnn, SeriesPlain, Tcn, Transformer, Usual, octaves, stretches, waves,
+)
 
 NAN = float("nan")
 
@@ -315,3 +320,164 @@ def test_the_encoder_gives_the_plain_features():
     made, values = PlainSeries(), [Series(np.arange(6.0)[:, None]), UNIT]
     made.fit(values)
     np.testing.assert_array_equal(made(to_tensors(made.prepare(values))).x[:, 0].numpy(), made.plain.transform(values))
+
+
+# --- trained encoders -------------------------------------------------------------------------------
+
+SMALL = {Tcn: {"widths": [8, 8], "merge": 1}, Rnn: {"width": 8, "merge": 1}, Transformer: {"width": 8, "patch": 4, "stride": 2}}
+trained = pytest.mark.parametrize("kind", list(SMALL))
+
+
+def walk(n=24, at=None, seed=0, channels=1) -> Series:
+    return Series(np.random.default_rng(seed).normal(size=(n, channels)), at)
+
+
+def fitted(kind, *values, **more):
+    torch.manual_seed(0)
+    made = kind(**SMALL[kind] | more)
+    made.fit(values)
+    return made.eval()
+
+
+def said(made, *values):
+    with torch.no_grad():
+        return made(to_tensors(made.prepare(values)))
+
+
+def test_inputs_by_hand():
+    """log(1 + e^v) = log 2 for v = 0, so what was 4 three steps ago is 4 / 2^3; log(1 + 3) - log 2 = log 2."""
+    net = Inputs(1)
+    with torch.no_grad():
+        net.fade_C.zero_()
+        found = net({"x": torch.tensor([[[4.0], [4.0], [9.0]]]), "seen": torch.tensor([[[True], [False], [True]]]),
+                     "gap": torch.tensor([[[0.0], [3.0], [1.0]]]), "mask": torch.tensor([[True, True, False]])})
+    torch.testing.assert_close(found[0], torch.tensor([[4, 1, -np.log(2)], [0.5, 0, np.log(2)], [0, 0, 0]]).float())
+
+
+def test_what_is_prepared_by_hand():
+    """Mean 2, deviation 1, 0.5 s a step; the second sample is missing, so the third's was seen two moments before."""
+    value = Series(np.array([[1.0], [NAN], [3.0]]), np.array([0, 0.5, 2.0]))
+    made = fitted(Rnn, Series(np.array([[1.0], [3.0]]), np.array([0, 0.5])))
+    found = made.prepare([value])
+    assert found["x"].ravel().tolist() == [-1, -1, 1] and found["seen"].ravel().tolist() == [True, False, True]
+    assert found["gap"].ravel().tolist() == [0, 1, 4] and found["at"].tolist() == [[0, 1, 4]]
+
+
+def test_a_dilated_convolution_by_hand():
+    """y_t = x_(t-2) + 10 x_t + 100 x_(t+2), or with earlier samples only x_(t-4) + 10 x_(t-2) + 100 x_t."""
+    for both, wanted in ((True, [310, 420, 531, 642, 53, 64]), (False, [100, 200, 310, 420, 531, 642])):
+        net = Dilated(1, 1, 3, 2, both)
+        with torch.no_grad():
+            net.weigh.weight = torch.tensor([[1.0, 10.0, 100.0]])
+            net.weigh.bias.zero_()
+            torch.testing.assert_close(net(torch.arange(1.0, 7)[None, :, None]).ravel(), torch.tensor(wanted).float())
+
+
+@pytest.mark.parametrize("kind", [Tcn, Rnn])
+@pytest.mark.parametrize("both", [False, True])
+def test_only_both_reads_later_samples(kind, both):
+    one, other = walk(), walk()
+    other.x[12] += 3
+    made = fitted(kind, one, both=both)
+    same = (said(made, one).x == said(made, other).x).all(-1)[0].tolist()
+    assert same[:12] == [True] * 12 if not both else not all(same[:12])
+    assert not same[12]
+
+
+def test_the_reach_of_the_convolutions():
+    """Two blocks of size 3 reach 1 + 2 * 2 * 3 = 13 samples: the twelfth before, and not the thirteenth."""
+    one, other = walk(40), walk(40)
+    other.x[10] += 3
+    made = fitted(Tcn, one, both=False)
+    changed = (said(made, one).x != said(made, other).x).any(-1)[0]
+    assert changed.nonzero().ravel().tolist()[-1] == 22
+
+
+def test_waves_are_the_shared_positions():
+    torch.testing.assert_close(waves(torch.arange(6.0)[None], 8)[0], positions(6, 8))
+
+
+@pytest.mark.parametrize(("samples", "patches"), [(1, 1), (4, 1), (5, 2), (6, 2), (7, 3), (9, 4)])
+def test_patches_by_hand(samples, patches):
+    """Patches of 4, one every 2 samples: the last one holds the last sample."""
+    made = fitted(Transformer, walk())
+    tokens = said(made, walk(samples), walk(24))
+    assert int(tokens.mask[0].sum()) == patches
+    one, other = walk(samples), walk(samples)
+    other.x[-1] += 3
+    assert not torch.equal(said(made, one).x[0, patches - 1], said(made, other).x[0, patches - 1])
+
+
+@trained
+def test_time_stamps_are_read_unless_told_otherwise(kind):
+    even, uneven = walk(at=np.arange(24) * 0.5), walk(at=np.cumsum(np.random.default_rng(1).uniform(0.1, 1, 24)))
+    made, deaf = fitted(kind, even), fitted(kind, even, time=False)
+    assert not torch.allclose(said(made, even).pooled(), said(made, uneven).pooled(), atol=1e-3)
+    assert torch.equal(said(deaf, even).x, said(deaf, uneven).x)
+    torch.testing.assert_close(said(made, even).x, said(made, walk()).x)  # one step apart is what an index says
+
+
+@trained
+def test_the_unit_of_time_and_of_a_channel_does_not_matter(kind):
+    at = np.cumsum(np.random.default_rng(1).uniform(0.5, 1, 24))
+    one, other = walk(at=at), walk(at=at * 1000)
+    other.x[:] = other.x * 1e6 + 5e6
+    torch.testing.assert_close(said(fitted(kind, one), one).x, said(fitted(kind, other), other).x, atol=1e-4, rtol=1e-4)
+
+
+@trained
+def test_a_gap_is_not_the_mean(kind):
+    one, gap = walk(), walk()
+    made = fitted(kind, one)
+    one.x[3], gap.x[3] = made.usual.mean, NAN
+    assert not torch.allclose(said(made, one).x, said(made, gap).x, atol=1e-4)
+
+
+def test_places_are_seconds():
+    """Four samples at 0, 2, 3, 7 s: means of two and two; patches of three and of one."""
+    value = walk(4, np.array([0, 2, 3, 7.0]))
+    for kind, more in ((Tcn, {"merge": 2}), (Rnn, {"merge": 2})):
+        torch.testing.assert_close(said(fitted(kind, value, **more), value).place.ravel(), torch.tensor([1.0, 5.0]))
+    place = said(fitted(Transformer, value, patch=3, stride=3), value).place.ravel()
+    torch.testing.assert_close(place, torch.tensor([5 / 3, 7]))
+
+
+@trained
+def test_long_records_are_thinned(kind):
+    made = fitted(kind, walk(), samples=10)
+    assert made.prepare([walk(35)])["mask"].shape == (1, 9)  # 4 at a time
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [(Rnn, {"width": 7}, "'width' is 7, which two directions cannot share"), (Rnn, {"cell": "gruu"}, "tanh, lstm, gru"),
+     (Transformer, {"width": 6, "heads": 4}, "'width' is 6, which 4 heads cannot share"),
+     (Transformer, {"patch": 2, "stride": 3}, "'stride' is 3")],
+)
+def test_options_that_do_not_fit(kind, options, message):
+    with pytest.raises(BadOption, match=message):
+        kind(**options)
+
+
+@pytest.mark.parametrize("name", ["series.plain", "series.tcn", "series.rnn", "series.transformer"])
+def test_a_model_of_series(name, tmp_path):
+    """Cached and uncached, alone and in a batch, saved and loaded: the same answers; a bad cell is in the report."""
+    rng = np.random.default_rng(0)
+    rows = [{"walk": (np.sin(np.arange(10 + i % 7) * (0.4 + i % 2)) + rng.normal(size=10 + i % 7) / 9).tolist(), "label": "ab"[i % 2]}
+            for i in range(40)]
+    rows[3]["walk"][2], rows[5]["walk"], rows[7]["walk"] = None, None, [[1, 2]] * 9
+    options = {"train.epochs": 2, "train.dim": 8, "train.members": 2, "train.regressions": 0.0}
+    if name != "series.plain":
+        kind = {"tcn": Tcn, "rnn": Rnn, "transformer": Transformer}[name.split(".")[1]]
+        options |= {f"walk.{key}": value for key, value in SMALL[kind].items()}
+    made = Model("label", encoders={"walk": name}, options=options).fit(rows)
+    assert [(cell["row"], cell["reason"]) for cell in made.data_report_["bad_cells"]] == [(7, "has 2 channels, where training had 1")]
+    answers = made.predict_proba(rows)
+    again = Model("label", encoders={"walk": name}, options=options, cache=False).fit(rows)
+    np.testing.assert_allclose(again.predict_proba(rows), answers, atol=1e-5)
+    made.save(tmp_path / "m")
+    from polysense import load
+
+    loaded = load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.predict_proba(rows), answers)
+    np.testing.assert_allclose(loaded.predict_proba(rows[3:4]), answers[3:4], atol=1e-5)

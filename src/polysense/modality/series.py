@@ -1,22 +1,28 @@
 """Series: samples of sensors, biosignals, prices, with gaps and at uneven times.
 
 A value is a ``data.series.Series``: x (T, C) float64 with NaN where a sample is missing, and seconds (T,) or None.
-Letters: B records, T samples or positions, C channels, F inputs of a network at each sample, D width of a token,
+Letters: B records, T samples or positions, C channels, I inputs of a network at each sample, D width of a token,
 P numbers of the plain features. A *step* is the usual time between two samples of training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ..contracts import Batch, Encoder, Modality, Plain, State
 from ..data.series import Series
-from ..errors import NotFitted
+from ..errors import BadOption, NotFitted
+from ..layers import CELLS, Block, Drop, Recurrent
 from ..registry import encoders, modalities
 from ..tokens import Tokens
+from . import choice, several, share, whole
 
 #: Deviations from the mean at which a sample is held.
 FARTHEST = 50.0
@@ -329,3 +335,343 @@ class PlainSeries(Encoder):
 
     def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
         return Tokens.single(batch["x"])
+
+
+class Trained(Encoder):
+    """What the trained encoders of series share: standardised samples, where they are missing, and how long ago.
+
+    Args:
+        samples: most samples that are read; of a longer record neighbours are averaged.
+        time: read the time stamps; else all samples count as one step apart.
+    """
+
+    def __init__(self, *, samples: int = 1000, time: bool = True) -> None:
+        super().__init__()
+        self.samples, self.time = whole("samples", samples), bool(time)
+        self.usual: Usual | None = None
+
+    def fit(self, values: Sequence[Series]) -> None:
+        self._begin(Usual.of(values))
+
+    def state(self) -> State:
+        return {} if self.usual is None else self.usual.state()
+
+    def load(self, state: State) -> None:
+        self._begin(Usual.again(state))
+
+    def _begin(self, usual: Usual) -> None:
+        self.usual, self.inputs = usual, Inputs(len(usual.mean))
+        self._build(self.inputs.width)
+
+    def _build(self, width_in: int) -> None:
+        """Make the layers above the inputs, and state ``dim``."""
+        raise NotImplementedError
+
+    def prepare(self, values: Sequence[Series]) -> dict[str, np.ndarray]:
+        """``x`` (B, T, C) the last known deviation, ``seen`` (B, T, C) bool, ``gap`` (B, T, C) steps since a sample was
+        seen before, ``at`` (B, T) steps since the first, ``mask`` (B, T)."""
+        if self.usual is None:
+            raise NotFitted(f"encoder '{self.name}' has not been fitted; call fit or load first")
+        parts = [self._one(value) for value in values]
+        longest = max((len(part["at"]) for part in parts), default=1)
+        shape = (len(parts), longest, len(self.usual.mean))
+        out = {
+            "x": np.zeros(shape, np.float32), "seen": np.zeros(shape, bool), "gap": np.zeros(shape, np.float32),
+            "at": np.zeros(shape[:2], np.float32), "mask": np.zeros(shape[:2], bool),
+        }
+        for i, part in enumerate(parts):
+            for key, array in part.items():
+                out[key][i, : len(array)] = array
+            out["mask"][i, : len(part["at"])] = True
+        return out
+
+    def _one(self, value: Series) -> dict[str, np.ndarray]:
+        at_T = self.usual.steps(value if self.time else Series(value.x))
+        x_TC, at_T = thinned(self.usual.samples(value), at_T, self.samples)
+        x_TC, seen_TC, gap_TC = remembered(x_TC, at_T)
+        return {"x": x_TC, "seen": seen_TC, "gap": gap_TC, "at": at_T}
+
+    def _tokens(self, x_BTD: Tensor, batch: Batch, merge: int) -> Tokens:
+        """Tokens of ``merge`` neighbouring samples each."""
+        at_BT = torch.where(batch["mask"], batch["at"], 0.0)[..., None]
+        x_BTD, mask_BT = merged(x_BTD, batch["mask"], merge)
+        return Tokens(x_BTD, mask_BT, place=merged(at_BT, batch["mask"], merge)[0] * self.usual.step)
+
+
+def thinned(x_TC: np.ndarray, at_T: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most so many samples: means of neighbours, over what is there.
+
+    >>> x, at = thinned(np.array([[1.0], [np.nan], [3.0], [5.0], [7.0]]), np.arange(5.0), 3)
+    >>> x.ravel().tolist(), at.tolist()
+    ([1.0, 4.0, 7.0], [0.5, 2.5, 4.0])
+    """
+    size = -(-len(x_TC) // most)
+    if size == 1:
+        return x_TC, at_T
+    starts = np.arange(0, len(x_TC), size)
+    there_TC = ~np.isnan(x_TC)
+    count_TC = np.add.reduceat(there_TC, starts, dtype=np.int64)
+    total_TC = np.add.reduceat(np.where(there_TC, x_TC, 0), starts)
+    means = np.where(count_TC > 0, total_TC / np.maximum(1, count_TC), np.nan)
+    return means, np.add.reduceat(at_T, starts) / np.diff([*starts, len(x_TC)])
+
+
+def remembered(x_TC: np.ndarray, at_T: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The last known sample (0 before the first), which are seen, and the time since one was seen before.
+
+    The time is delta of Che et al. 2018, arXiv:1606.01865, eq. 1; before any was seen it counts from the beginning.
+
+    >>> remembered(np.array([[np.nan], [1.0], [np.nan], [2.0]]), np.array([0.0, 1.0, 3.0, 4.0]))[0].ravel().tolist()
+    [0.0, 1.0, 1.0, 2.0]
+    >>> remembered(np.array([[np.nan], [1.0], [np.nan], [2.0]]), np.array([0.0, 1.0, 3.0, 4.0]))[2].ravel().tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    seen_TC = ~np.isnan(x_TC)
+    last_TC = np.maximum.accumulate(np.where(seen_TC, np.arange(len(x_TC))[:, None], -1), 0)
+    known_TC = np.where(last_TC >= 0, np.take_along_axis(x_TC, np.maximum(last_TC, 0), 0), 0)
+    before_TC = np.concatenate([np.full((1, x_TC.shape[1]), -1), last_TC[:-1]])
+    return known_TC, seen_TC, at_T[:, None] - at_T[np.maximum(before_TC, 0)]
+
+
+def merged(x_BTD: Tensor, mask_BT: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Means of ``size`` neighbouring real positions, and which of them are real.
+
+    >>> merged(torch.tensor([[[1.0], [3.0], [5.0]]]), torch.tensor([[True, True, True]]), 2)[0].ravel().tolist()
+    [2.0, 5.0]
+    """
+    room = -x_BTD.shape[1] % size
+    mask_BNS = F.pad(mask_BT, (0, room)).unflatten(1, (-1, size))
+    x_BNSD = F.pad(x_BTD, (0, 0, 0, room)).unflatten(1, (-1, size))
+    x_BNSD = torch.where(mask_BNS[..., None], x_BNSD, 0.0)
+    return x_BNSD.sum(2) / mask_BNS.sum(2).clamp_min(1)[..., None], mask_BNS.any(2)
+
+
+class Inputs(nn.Module):
+    """Samples, whether they are seen, and how long ago one was seen before.
+
+    Che et al. 2018 (GRU-D), arXiv:1606.01865, sections 2.2 and 2.3: a missing sample is the last known one, faded
+    towards the mean with learned speed, x = m x + (1 - m) e^(-w d) x_last; the network also reads m and d. Here
+    w = log(1 + e^v) for the paper's max(0, w d + b), and log(1 + d) - log 2 for d, which is 0 at the usual step.
+
+    Args:
+        channels: C.
+
+    forward: the tensors of ``Trained.prepare`` -> (B, T, 3 C), zeros at masked positions
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.width = 3 * channels
+        self.fade_C = nn.Parameter(torch.full((channels,), -2.0))
+
+    def forward(self, batch: Batch) -> Tensor:
+        mask_BT1 = batch["mask"][..., None]
+        x_BTC, gap_BTC = (torch.where(mask_BT1, batch[key], 0.0) for key in ("x", "gap"))
+        seen_BTC = batch["seen"] & mask_BT1
+        x_BTC = torch.where(seen_BTC, x_BTC, x_BTC * torch.exp(-F.softplus(self.fade_C) * gap_BTC))
+        since_BTC = torch.where(mask_BT1, gap_BTC.log1p() - log(2), 0.0)
+        return torch.cat([x_BTC, seen_BTC.to(x_BTC.dtype), since_BTC], 2)
+
+
+class Dilated(nn.Module):
+    """A convolution over time whose ``size`` samples stand ``dilation`` apart, with its weights' length apart.
+
+    y_t = sum_j W_j x_(t + j dilation), every row of W being g v / |v| (Salimans and Kingma 2016, arXiv:1602.07868).
+
+    Args:
+        before, after: channels.
+        size: samples read at once.
+        dilation: samples between two of them.
+        both: read later samples as well as earlier ones.
+
+    forward: (B, T, before), zero at masked positions -> (B, T, after)
+    """
+
+    def __init__(self, before: int, after: int, size: int, dilation: int, both: bool) -> None:
+        super().__init__()
+        self.dilation, self.size = dilation, size
+        self.later = (size - 1) // 2 * dilation if both else 0
+        self.weigh = nn.utils.parametrizations.weight_norm(nn.Linear(size * before, after))
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        length = x_BTC.shape[1]
+        room = F.pad(x_BTC, (0, 0, (self.size - 1) * self.dilation - self.later, self.later))
+        # a product, because every batch has another T and conv1d would compile its kernels for each
+        return self.weigh(torch.cat([room[:, j * self.dilation : j * self.dilation + length] for j in range(self.size)], 2))
+
+
+class Residual(nn.Module):
+    """Two dilated convolutions with ReLU and dropout, and the way around them (Bai et al. 2018, figure 1b)."""
+
+    def __init__(self, before: int, after: int, size: int, dilation: int, both: bool, dropout: float) -> None:
+        super().__init__()
+        self.first, self.second = Dilated(before, after, size, dilation, both), Dilated(after, after, size, dilation, both)
+        self.around = nn.Linear(before, after) if before != after else nn.Identity()
+        self.drop = Drop(dropout)
+
+    def forward(self, x_BTC: Tensor, mask_BT1: Tensor) -> Tensor:
+        y_BTC = self.drop(self.first(x_BTC).relu()) * mask_BT1
+        y_BTC = self.drop(self.second(y_BTC).relu())
+        return (y_BTC + self.around(x_BTC)).relu() * mask_BT1
+
+
+@encoders("series.tcn")
+class Tcn(Trained):
+    """Dilated residual convolutions over samples, gaps and times, trained from scratch.
+
+    Source: Bai et al. 2018 (temporal convolutional network), arXiv:1803.01271, section 3: blocks of two convolutions
+    y_t = sum_j W_j x_(t + j d) with d = 1, 2, 4, ...; here the mean of ``merge`` samples is a token, and inputs are those
+    of GRU-D (Che et al. 2018, arXiv:1606.01865): the samples, which are missing, and the time since the last.
+
+    Wins where patterns of some dozen samples tell the classes apart, wherever they stand; loses where the order of
+    far things counts (reach: 1 + 2 (size - 1) (2^blocks - 1) samples), and where records are fewer than some hundred.
+    Costs O(T size D^2) operations per block and record, and 2 size D^2 numbers per block.
+
+    Args:
+        widths: channels of each block; the last one is the width D of a token.
+        size: samples that a convolution reads at once.
+        both: read later samples too; else only earlier ones, as in the paper.
+        dropout: share of the numbers dropped in each convolution.
+        merge: neighbouring samples whose mean is one token.
+
+    forward: ``x``, ``seen``, ``gap`` (B, T, C), ``at``, ``mask`` (B, T) -> (B, T / merge, D), place in seconds
+    """
+
+    def __init__(
+        self, *, widths: Sequence[int] = (64, 64, 64, 64), size: int = 3, both: bool = True, dropout: float = 0.1,
+        merge: int = 4, **more: Any,
+    ) -> None:
+        super().__init__(**more)
+        self.widths, self.size, self.both = several("widths", widths), whole("size", size), bool(both)
+        self.dropout, self.merge = share("dropout", dropout), whole("merge", merge)
+        self.dim = self.widths[-1]
+
+    def _build(self, width_in: int) -> None:
+        widths = (width_in, *self.widths)
+        self.blocks = nn.ModuleList(
+            Residual(widths[i], widths[i + 1], self.size, 2**i, self.both, self.dropout) for i in range(len(self.widths))
+        )
+
+    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
+        x_BTD, mask_BT1 = self.inputs(batch), batch["mask"][..., None]
+        for block in self.blocks:
+            x_BTD = block(x_BTD, mask_BT1)
+        return self._tokens(x_BTD, batch, self.merge)
+
+
+@encoders("series.rnn")
+class Rnn(Trained):
+    """A recurrent network over samples, gaps and times: tanh, LSTM or GRU, one or two directions.
+
+    Source: Che et al. 2018 (GRU-D), arXiv:1606.01865: inputs [x; m; d], a missing sample fading from the last known one
+    to the mean, x = m x + (1 - m) e^(-w d) x_last; the state's own fading (eq. 6) is left out, so that any cell will do.
+    The cells: h = tanh(W x + U h' + b), LSTM, GRU, see ``layers.Recurrent``. The mean of ``merge`` states is a token.
+
+    Wins on short records whose order matters, and with gaps and uneven times; loses on thousands of samples, where
+    it is slow and forgets. Costs O(T D (I + D)) operations per layer, one sample after the other.
+
+    Args:
+        cell: "tanh", "lstm" or "gru".
+        width: D of a token, of both directions together.
+        depth: networks on top of each other.
+        both: read from the end too.
+        dropout: share of the numbers dropped between two networks.
+        merge: neighbouring samples whose mean is one token.
+
+    forward: ``x``, ``seen``, ``gap`` (B, T, C), ``at``, ``mask`` (B, T) -> (B, T / merge, D), place in seconds
+    """
+
+    def __init__(
+        self, *, cell: str = "gru", width: int = 64, depth: int = 1, both: bool = True, dropout: float = 0.1,
+        merge: int = 4, **more: Any,
+    ) -> None:
+        super().__init__(**more)
+        self.cell, self.width, self.depth = choice("cell", cell, tuple(CELLS)), whole("width", width), whole("depth", depth)
+        self.both, self.dropout, self.merge = bool(both), share("dropout", dropout), whole("merge", merge)
+        if self.both and self.width % 2:
+            raise BadOption(f"option 'width' is {width}, which two directions cannot share; give an even number")
+        self.dim = self.width
+
+    def _build(self, width_in: int) -> None:
+        self.net = Recurrent(
+            width_in, self.width, cell=self.cell, layers=self.depth, both=self.both, dropout=self.dropout
+        )
+
+    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
+        return self._tokens(self.net(self.inputs(batch), batch["mask"]), batch, self.merge)
+
+
+@encoders("series.transformer")
+class Transformer(Trained):
+    """Patches of samples as tokens that attend to each other, placed by their time stamps.
+
+    Source: Nie et al. 2023 (PatchTST), arXiv:2211.14730, section 3.1: patches of ``patch`` samples, one every ``stride``,
+    z = W p + waves, then blocks of attention (Vaswani et al. 2017, arXiv:1706.03762). Differs: a patch holds all channels,
+    their gaps, and when each of its samples was taken after its first; waves are sin and cos of the patch's time in
+    strides, so that unevenly sampled records stand where they belong.
+
+    Wins where far parts of long records have to be compared; loses on few records, as it has to learn what a
+    convolution is built with. Costs O(N^2 D + N D^2) operations per block for N = T / stride patches.
+
+    Args:
+        width: D of a token.
+        depth: blocks.
+        heads: attention heads.
+        dropout: share of the numbers dropped in each block.
+        patch: samples of a patch.
+        stride: samples from one patch to the next.
+
+    forward: ``x``, ``seen``, ``gap`` (B, T, C), ``at``, ``mask`` (B, T) -> (B, N, D), place in seconds
+    """
+
+    def __init__(
+        self, *, width: int = 64, depth: int = 2, heads: int = 4, dropout: float = 0.1, patch: int = 8, stride: int = 4,
+        **more: Any,
+    ) -> None:
+        super().__init__(**more)
+        self.width, self.depth, self.heads = whole("width", width), whole("depth", depth), whole("heads", heads)
+        self.dropout, self.patch, self.stride = share("dropout", dropout), whole("patch", patch), whole("stride", stride)
+        if self.width % self.heads:
+            raise BadOption(f"option 'width' is {width}, which {heads} heads cannot share; give a multiple of {heads}")
+        if self.stride > self.patch:
+            raise BadOption(f"option 'stride' is {stride}, so samples between two patches of {patch} would not be read")
+        self.dim = self.width
+
+    def _build(self, width_in: int) -> None:
+        self.embed = nn.Linear((width_in + 1) * self.patch, self.width)
+        self.blocks = nn.ModuleList(Block(self.width, self.heads, self.dropout) for _ in range(self.depth))
+        self.norm = nn.LayerNorm(self.width)
+
+    def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
+        mask_BT = batch["mask"]
+        at_BT = torch.where(mask_BT, batch["at"], 0.0)
+        real_BN = self._counts(mask_BT)
+        room = (real_BN.shape[1] - 1) * self.stride + self.patch - mask_BT.shape[1]
+        x_BNIS = F.pad(self.inputs(batch), (0, 0, 0, room)).unfold(1, self.patch, self.stride)
+        mask_BNS, at_BNS = (F.pad(one, (0, room)).unfold(1, self.patch, self.stride) for one in (mask_BT, at_BT))
+        after_BNS = torch.where(mask_BNS, at_BNS - at_BNS[..., :1], 0.0) / self.patch
+        x_BND = self.embed(torch.cat([x_BNIS.flatten(2), after_BNS], 2))
+        x_BND = x_BND + waves(at_BNS[..., 0] / self.stride, self.width)
+        for block in self.blocks:
+            x_BND = block(x_BND, real_BN)
+        centre_BN = torch.where(mask_BNS, at_BNS, 0.0).sum(2) / mask_BNS.sum(2).clamp_min(1)
+        return Tokens(self.norm(x_BND), real_BN, place=centre_BN[..., None] * self.usual.step)
+
+    def _counts(self, mask_BT: Tensor) -> Tensor:
+        """(B, N) bool: the patches that a record's samples fill, the last one perhaps in part."""
+        beyond_B = (mask_BT.sum(1) - self.patch).clamp_min(0)
+        patches_B = torch.div(beyond_B + self.stride - 1, self.stride, rounding_mode="floor") + 1
+        most = -(-max(0, mask_BT.shape[1] - self.patch) // self.stride) + 1
+        return torch.arange(most, device=mask_BT.device) < patches_B[:, None]
+
+
+def waves(at_BN: Tensor, dim: int) -> Tensor:
+    """(B, N, dim): ``layers.positions`` at places that need not be whole numbers.
+
+    >>> waves(torch.tensor([[0.0, 1.0]]), 2)[0]
+    tensor([[0.0000, 1.0000],
+            [0.8415, 0.5403]])
+    """
+    step_D = torch.arange(dim, device=at_BN.device)
+    angle_BND = at_BN[..., None] / 10_000 ** ((step_D - step_D % 2) / dim)
+    return torch.where(step_D % 2 == 0, angle_BND.sin(), angle_BND.cos())
