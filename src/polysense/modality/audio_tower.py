@@ -302,8 +302,8 @@ class _Clap(_Ear):
 
         about, found, frames = self.about, [], []
         for wave in waves:
-            wave = resample_poly(wave, self.hz // HZ, 1).astype(np.float32)[: self.samples]
-            wave = wave if len(wave) else np.zeros(1, np.float32)
+            wave = wave[: self.samples * HZ // self.hz] if len(wave) else np.zeros(1, np.float32)
+            wave = resample_poly(wave, self.hz // HZ, 1).astype(np.float32)
             frames.append(-(-len(wave) // self.hop))
             wave = np.tile(wave, self.samples // len(wave))
             found.append(decibel_mel(
