@@ -101,7 +101,7 @@ def convnext(folder: Path) -> Path:
     """ConvNeXt: two stages of one block."""
     from transformers import ConvNextConfig, ConvNextForImageClassification
 
-    config = ConvNextConfig(hidden_sizes=[8, 12], depths=[1, 2], num_stages=2, num_labels=3, layer_scale_init_value=1)
+    config = ConvNextConfig(hidden_sizes=[8, 12], depths=[1, 2], num_stages=2, num_labels=3, layer_scale_init_value=1.0)
     ConvNextForImageClassification(config).save_pretrained(folder)
     normal(folder)
     return folder
