@@ -119,6 +119,7 @@ def fit(
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to predict.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the model; a model there is replaced.", show_default=False)] = None,
     columns: Annotated[list[str], typer.Option(metavar="NAME=KIND,...", help="Kinds where the guess is to be overruled: text, image, audio, number, category, date, flag, id or ignore; may be repeated.", rich_help_panel=COLUMNS)] = [],
+    views: Annotated[list[str], typer.Option(metavar="VIEW=COLUMN+COLUMN", help="Columns that form one view together: texts are joined by a newline, pictures and sounds stand in one record; may be repeated.", rich_help_panel=COLUMNS)] = [],
     group: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column whose equal values are never split (speaker, patient).", show_default=False, rich_help_panel=COLUMNS)] = None,
     split: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that says train, valid or test; rows of test are left out.", show_default=False, rich_help_panel=COLUMNS)] = None,
     valid: Annotated[Path | None, typer.Option(metavar="TABLE", help="Validation table. [default: a fifth of TABLE]", show_default=False, rich_help_panel=RECORDS)] = None,
@@ -143,7 +144,7 @@ def fit(
         "on_bad": on_bad, "max_bad": max_bad, "tune": tune, "time_limit": time_limit,
         "tensorboard": str(tensorboard) if tensorboard else None,
     }
-    settings = _settings(recipe, typed, columns, encoder, set_)
+    settings = _settings(recipe, typed, columns, views, encoder, set_)
     table, valid = _begin(settings, table, valid, out)
     unfinished = out.with_name(f"{out.name}.fitting")
     with _stoppable(unfinished):
@@ -161,13 +162,14 @@ def fit(
 
 
 def _settings(
-    recipe: Path | None, typed: dict[str, Any], columns: list[str], encoders: list[str], options: list[str]
+    recipe: Path | None, typed: dict[str, Any], columns: list[str], views: list[str], encoders: list[str], options: list[str]
 ) -> dict[str, Any]:
     """What the recipe says, and over it what was typed.
 
     Args:
         typed: {setting: value or None}.
         columns: "NAME=KIND,...", as typed.
+        views: "VIEW=COLUMN+COLUMN".
         encoders: "VIEW=NAME".
         options: "KEY=VALUE".
     """
@@ -175,6 +177,7 @@ def _settings(
     settings |= {key: value for key, value in typed.items() if value is not None}
     for key, given in (
         ("columns", _pairs([pair for text in columns for pair in text.split(",")], "--columns")),
+        ("views", _pairs(views, "--views")),
         ("encoders", _pairs(encoders, "--encoder")),
         ("options", {key: _value(value) for key, value in _pairs(options, "--set").items()}),
     ):
@@ -473,7 +476,7 @@ def _recipe(path: Path) -> dict[str, Any]:
     for key in recipe:
         if key not in known:
             raise BadOption(f"the recipe {path} has '{key}', which is no setting; {suggest(str(key), known)}")
-    for key in ("columns", "encoders", "options"):
+    for key in ("columns", "views", "encoders", "options"):
         if not isinstance(recipe.get(key) or {}, dict):
             raise BadOption(f"the recipe {path} has {key}: {recipe[key]!r}; it must hold pairs such as NAME: VALUE")
     return recipe

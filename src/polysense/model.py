@@ -71,6 +71,8 @@ class Model(ClassifierMixin, BaseEstimator):
         target: column to predict; may be left out if ``fit`` gets ``y``.
         task: name of a task, see ``polysense list tasks``.
         columns: {column: kind} where the guess is to be overruled.
+        views: {view: columns that form it together}: {"both": ["title", "body"]} or {"both": "title+body"}. Texts are
+            joined by a newline, pictures and sounds stand in one record; they are no views of their own any more.
         fusion: name of a fusion, see ``polysense list fusions``.
         encoders: {view: name of an encoder, or of an encoder with its tower ("text.pretrained:FOLDER"),
             or an own ``nn.Module``}; views left out get the default.
@@ -105,7 +107,8 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self, target: str | None = None, *, task: str = "classify", columns: Mapping[str, str] | None = None,
-        fusion: str = "concat", encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
+        views: Mapping[str, str | Sequence[str]] | None = None, fusion: str = "concat",
+        encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
         group: str | None = None, seed: int = 0, split: str | None = None, on_bad: str = "mask", max_bad: float = 0.2,
         tune: str | Sequence[str] | None = None, download: bool = False, cache: bool = True, verbose: bool = False,
         time_limit: float | None = None, tensorboard: str | Path | None = None,
@@ -113,6 +116,7 @@ class Model(ClassifierMixin, BaseEstimator):
         self.target = target
         self.task = task
         self.columns = columns
+        self.views = views
         self.fusion = fusion
         self.encoders = encoders
         self.options = options
@@ -439,7 +443,7 @@ class Model(ClassifierMixin, BaseEstimator):
         say, records = Words(lang), as_records(records)
         encoders = dict(self.network_.encoders.encoders.items())
         recipe = {
-            **{name: getattr(self, name) for name in ("target", "task", "columns", "fusion")},
+            **{name: getattr(self, name) for name in ("target", "task", "columns", "views", "fusion")},
             "encoders": self._encoders(),
             **{name: getattr(self, name) for name in ("options", "group", "seed", "split", "on_bad", "max_bad")},
         }
@@ -545,7 +549,7 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _settings(self) -> dict[str, Any]:
         settings = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_KEPT}
-        return settings | {name: dict(settings[name] or {}) for name in ("columns", "options")}
+        return settings | {name: dict(settings[name] or {}) for name in ("columns", "views", "options")}
 
     def _learned(self) -> keep.Learned:
         facts = {"history": self.history_, "data": self.data_report_, "made": self.made_, "valid": self.valid_}

@@ -134,29 +134,34 @@ class Cells:
 
 
 class TextCells(Cells):
-    """Texts: str."""
+    """Texts: str. A view of several columns holds their texts, each on lines of its own."""
 
     def values(
         self, rows: Sequence[int] | None = None, pixels: int | None = None, pieces: Sequence[int] | None = None
     ) -> list[Any]:
         wanted = self._rows(rows)
-        if self.missing_columns:
-            return [None] * len(wanted)
-        found = self.records.column(self.name, wanted)
-        return [self._text(row, value) for row, value in zip(wanted, found, strict=True)]
+        there = [(i, name) for i, name in enumerate(self.view.columns) if name not in self.missing_columns]
+        found = [(i, self.records.column(name, wanted)) for i, name in there]
+        return [self._joined(row, [(i, column[k]) for i, column in found]) for k, row in enumerate(wanted)]
 
     def digests(self, rows: Sequence[int] | None = None) -> list[str | None]:
         return [None if text is None else content_digest(text.encode("utf-8", "surrogatepass"))
                 for text in self.values(rows)]
 
-    def _text(self, row: int, value: Any) -> str | None:
+    def _joined(self, row: int, cells: Sequence[tuple[int, Any]]) -> str | None:
+        texts = [text for i, cell in cells if (text := self._text(row, i, cell)) is not None]
+        if texts:
+            return "\n".join(texts)
+        self.present[row] = False
+        return None
+
+    def _text(self, row: int, column: int, value: Any) -> str | None:
         if value is None or isinstance(value, str):
             return value
         if isinstance(value, list) and all(isinstance(part, str) for part in value):
             return "\n".join(value)
         if isinstance(value, (bytes, dict, list)):
-            self._bad(row, 0, f"{short(value)} is not text")
-            self.present[row] = False
+            self._bad(row, column, f"{short(value)} is not text", action=LEFT_OUT if len(self.view.columns) > 1 else "masked")
             return None
         return str(value)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ KINDS = ("text", "image", "audio", "video", "series", "points",
 TABLE_KINDS = ("number", "category", "date", "flag")
 #: Kinds that are no features.
 _ASIDE = ("id", "ignore")
+#: Kinds of columns that may form a view together.
+JOINED_KINDS = ("text", "image", "audio")
 #: Names that a view of its own may not have: they are prefixes of options.
 RESERVED = ("table", "fusion", "train", "task", "tune")
 
@@ -73,7 +75,7 @@ class Column:
 
 @dataclass(frozen=True)
 class View:
-    """What is present or absent as one: a media or text column, or all table columns together."""
+    """What is present or absent as one: a media or text column, several joined, or all table columns together."""
 
     name: str
     modality: str
@@ -84,6 +86,9 @@ class View:
 class Schema:
     """The columns of a table and the views they form.
 
+    Attributes:
+        joined: {view: its columns, in order} for views that the user made of several columns.
+
     >>> kinds = {"size": "number", "note": "text", "sold": "flag"}
     >>> schema = Schema([Column(name, kind, "declared") for name, kind in kinds.items()])
     >>> [(view.name, view.columns) for view in schema.views]
@@ -91,11 +96,17 @@ class Schema:
     """
 
     columns: list[Column] = field(default_factory=list)
+    joined: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def views(self) -> list[View]:
-        """Columns with a view of their own in the table's order, then the view ``table``."""
-        own = [View(c.name, c.kind, (c.name,)) for c in self.columns if c.kind not in TABLE_KINDS + _ASIDE]
+        """Columns with a view of their own in the table's order, joined ones, then the view ``table``."""
+        taken = {name for names in self.joined.values() for name in names}
+        own = [
+            View(c.name, c.kind, (c.name,))
+            for c in self.columns if c.kind not in TABLE_KINDS + _ASIDE and c.name not in taken
+        ]
+        own += [View(view, self.column(names[0]).kind, names) for view, names in self.joined.items()]
         table = tuple(c.name for c in self.columns if c.kind in TABLE_KINDS)
         return own + ([View("table", "table", table)] if table else [])
 
@@ -130,7 +141,7 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; ``from_json`` undoes it."""
-        return {"columns": [asdict(column) for column in self.columns]}
+        return {"columns": [asdict(column) for column in self.columns], "joined": {k: list(v) for k, v in self.joined.items()}}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Schema:
@@ -141,16 +152,20 @@ class Schema:
         """
         try:
             columns = [Column(**entry | {"channels": tuple(entry.get("channels", ()))}) for entry in tree["columns"]]
-        except (KeyError, TypeError) as error:
+            joined = {view: tuple(names) for view, names in tree.get("joined", {}).items()}
+        except (KeyError, TypeError, AttributeError) as error:
             raise BadModel(f"the model's schema is damaged: {error}; fit and save the model again") from None
         for column in columns:
             if column.kind not in KINDS:
                 raise BadModel(f"the model's schema is damaged: '{column.name}' is of kind '{column.kind}'")
-        return cls(columns)
+        if not {name for names in joined.values() for name in names} <= {column.name for column in columns}:
+            raise BadModel("the model's schema is damaged: a view joins a column that is not there")
+        return cls(columns, joined)
 
 
 def guess(
-    records: Records, *, declared: Mapping[str, str] | None = None, exclude: Collection[str] = ()
+    records: Records, *, declared: Mapping[str, str] | None = None, exclude: Collection[str] = (),
+    views: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Schema:
     """The schema of some records.
 
@@ -158,10 +173,12 @@ def guess(
         records: at least one; up to 2,000 values of a column are looked at, spread over the table.
         declared: column -> kind; the other columns are guessed.
         exclude: columns that are no features (target, group, split).
+        views: {view: the columns that form it together, as a list or "title+body"}: texts are joined by a newline,
+            pictures and sounds stand in one record. These columns are no views of their own.
 
     Raises:
         BadTable: no records.
-        BadColumn: an unknown column or kind, a kind without modality, a name that is taken.
+        BadColumn: an unknown column or kind, a kind without modality, a name that is taken, columns that do not join.
 
     >>> from polysense.data.records import as_records
     >>> print(guess(as_records({"price": ["1", "2.5"], "sold": ["yes", "no"]})).describe())
@@ -169,7 +186,10 @@ def guess(
     sold -> flag: yes/no
     """
     declared = dict(declared or {})
+    joined = {view: tuple(names.split("+") if isinstance(names, str) else names) for view, names in (views or {}).items()}
     _check_declared(records, declared, exclude)
+    _check_joined(records, joined, exclude)
+    view_of = {name: view for view, names in joined.items() for name in names}
     if len(records) == 0:
         raise BadTable(f"{records.source} holds no records; there must be at least one row under the header")
     columns = []
@@ -178,13 +198,57 @@ def guess(
             continue
         kind = declared.get(name)
         column = _declared(records, name, kind) if kind else _guess_column(records, name)
+        if name in view_of:
+            column = _part(column, view_of[name])
         if name in RESERVED and column.kind not in TABLE_KINDS + _ASIDE:
             raise BadColumn(
                 f"a column of kind {column.kind} may not be called '{name}', the name of a group of options; "
                 f"rename it, or declare it: {name}=ignore"
             )
         columns.append(column)
-    return Schema(columns)
+    schema = Schema(columns, joined)
+    for view, names in joined.items():
+        _check_kinds(view, [schema.column(name) for name in names])
+    return schema
+
+
+def _check_joined(records: Records, joined: Mapping[str, tuple[str, ...]], exclude: Collection[str]) -> None:
+    """Names of views and columns, before anything is read."""
+    seen: dict[str, str] = {}
+    for view, names in joined.items():
+        if view in records.names or view in RESERVED:
+            what = "the name of a column" if view in records.names else "a name that polysense keeps for itself"
+            raise BadColumn(f"the view that joins {' and '.join(names)} cannot be called '{view}', {what}; choose another")
+        if len(names) < 2:
+            raise BadColumn(f"view '{view}' names {' and '.join(names)} alone; join at least two columns: {view}=title+body")
+        for name in names:
+            if name not in records.names:
+                raise BadColumn(f"view '{view}': {records.source} has no column '{name}'; {suggest(name, records.names)}")
+            if name in exclude:
+                raise BadColumn(f"view '{view}': column '{name}' is target, group or split, never a feature; leave it out")
+            if name in seen:
+                twice = f"twice in view '{view}'" if seen[name] == view else f"in view '{seen[name]}' and in '{view}'"
+                raise BadColumn(f"column '{name}' is joined {twice}; name it once")
+            seen[name] = view
+
+
+def _part(column: Column, view: str) -> Column:
+    """A column that forms a view with others: words that are few are text there, not a category."""
+    kind = "text" if column.kind == "category" and not column.declared else column.kind
+    return replace(column, kind=kind, reason=f"{column.reason}, part of view '{view}'")
+
+
+def _check_kinds(view: str, columns: Sequence[Column]) -> None:
+    kinds = {column.kind for column in columns}
+    odd = next((column for column in columns if column.kind not in JOINED_KINDS), None)
+    if odd is not None:
+        raise BadColumn(
+            f"view '{view}': column '{odd.name}' is of kind {odd.kind}, and only columns of kind "
+            f"{', '.join(JOINED_KINDS)} are joined; leave it out, or declare what it is (--columns {odd.name}=text)"
+        )
+    if len(kinds) > 1:
+        said = " and ".join(f"'{column.name}' is {column.kind}" for column in columns)
+        raise BadColumn(f"view '{view}' joins columns of different kinds: {said}; join columns of one kind")
 
 
 def ready(kind: str) -> bool:

@@ -48,7 +48,7 @@ def begin(settings: Mapping[str, Any], records: Any, y: Sequence[Any] | None, va
     for name in filter(None, (settings["group"], settings["split"])):
         column_of(first.records, name)
     aside = [name for name in map(settings.get, ("target", "group", "split")) if name and name in first.records.names]
-    schema = guess(first.records, declared=dict(settings["columns"] or {}), exclude=aside)
+    schema = guess(first.records, declared=dict(settings["columns"] or {}), exclude=aside, views=settings["views"])
     if not schema.views:
         said = "; ".join(column.line() for column in schema.columns)
         raise BadTable(f"{first.records.source} has no column to learn from{f' ({said})' if said else ''}")

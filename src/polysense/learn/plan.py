@@ -23,7 +23,7 @@ TYPES = {
     **dict.fromkeys(("task", "fusion", "on_bad"), (str, "a name")),
     "tune": ((str, list, tuple), "'all' or a list of views"),
     "tensorboard": ((str, os.PathLike), "a folder"),
-    **dict.fromkeys(("columns", "encoders", "options"), (Mapping, "pairs of a name and a value")),
+    **dict.fromkeys(("columns", "views", "encoders", "options"), (Mapping, "pairs of a name and a value")),
     "seed": ((int, np.integer), "a whole number"), "max_bad": ((int, float), "a share from 0 to 1"),
 }
 
@@ -38,13 +38,16 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         value = settings[name]
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
             raise BadOption(f"{name}={value!r} must be {words}")
-    for name in ("columns", "encoders", "options"):
+    for name in ("columns", "views", "encoders", "options"):
         for key in settings[name] or {}:
             if not isinstance(key, str):
                 raise BadOption(f"{name} has the name {key!r}; names are words, so put it in quotes")
     for name, kind in (settings["columns"] or {}).items():
         if not isinstance(kind, str):
             raise BadOption(f"columns has {name}={kind!r}; it must name a kind, such as {name}=number")
+    for name, joined in (settings["views"] or {}).items():
+        if not isinstance(joined, (str, list, tuple)) or not all(isinstance(column, str) for column in joined):
+            raise BadOption(f"views has {name}={joined!r}; it must name columns, such as {name}=title+body or a list of them")
     if not 0 <= settings["seed"] < 2**32:
         raise BadOption(f"seed={settings['seed']} must be a whole number from 0 to {2**32 - 1}")
     if settings["group"] is not None and settings["group"] == settings["target"]:
