@@ -488,6 +488,12 @@ def test_serial_follows_the_order_and_its_film_step():
     ("sum", {"weights": "a=0.7,b"}, "fusion.weights names '', which is no view"),
     ("sum", {"weights": "a=half,b=0.5"}, "gives 'a' the weight 'half'"),
     ("sum", {"weights": {"a": 1.0}}, "has no weight for 'b'; give one, or leave the view out"),
+    ("mean", {"weights": "a=0.7,b=0.4"}, "fusion.weights must sum to 1"),
+    ("convex", {"weights": "a=1,b=1"}, "fusion.weights must sum to 1, and 1 \\+ 1 is 2"),
+    ("convex", {"folds": 1}, "fusion.folds=1 must be at least 2"),
+    ("product", {"folds": 1}, "fusion.folds=1 must be at least 2"),
+    ("stacked", {"folds": 1}, "fusion.folds=1 must be at least 2"),
+    ("stacked", {"ridge": -1.0}, "fusion.ridge=-1.0 must be at least 0"),
     ("sum", {"weights": 0.5}, "fusion.weights=0.5 must give each view its weight, as in picture=0.7,text=0.3"),
 ])
 def test_options_that_do_not_fit_are_refused_in_a_sentence(name, options, sentence):

@@ -22,6 +22,7 @@ PRIOR = torch.tensor([0.2, 0.3, 0.5])
 NAMES = list(fusions)
 #: Choices of an entry that are no switches; those that name views are for the views a, b, c.
 CHOICES = {
+    **{name: [{"weights": {"a": 0.5, "b": 0.3, "c": 0.2}}] for name in ("mean", "convex")},
     "sum": [{"weights": {"a": 0.5, "b": 0.3, "c": 0.2}}],
     "tensor": [{"width": 2}],
     "film": [{"by": "b"}],
@@ -52,6 +53,7 @@ def make(name: str, options: dict, dim: int = 8, views: list[str] = VIEWS, seed:
     """In evaluation mode; every parameter away from zero, so that none is idle."""
     torch.manual_seed(seed)
     fusion = fusions.make(name, views, dim, **options).eval()
+    fusion.begin(len(PRIOR))
     with torch.no_grad():
         for parameter in fusion.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

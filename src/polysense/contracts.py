@@ -134,12 +134,19 @@ class Fusion(nn.Module):
 
     Class attributes:
         late: combines the views' answers instead (``combine``).
+        apart: (late) the views' heads learn each from its own answer, not from the combined one.
+        fitted: (late) its numbers are fitted on answers to records that the heads had not seen
+            (``fit_out_of_fold``, with an option ``folds``); they are buffers, alike in all members.
+        kinds: (late) which kinds of answers it can combine, see ``Task.kind``.
         positions: wants all positions of a view; otherwise views come pooled (T = 1).
         keeps_positions: the result has T > 1, so tasks that need positions can follow.
     """
 
     name: ClassVar[str] = ""
     late: bool = False
+    apart: bool = False
+    fitted: bool = False
+    kinds: tuple[str, ...] = ("classes", "labels", "numbers")
     positions: bool = False
     keeps_positions: bool = False
 
@@ -149,6 +156,24 @@ class Fusion(nn.Module):
 
     def combine(self, answers_BVC: Tensor, mask_BV: Tensor, prior_C: Tensor) -> Tensor:
         """Late fusion: the views' answers -> (B, C); the prior where nothing is present."""
+        raise NotImplementedError
+
+    def begin(self, classes: int) -> None:
+        """Late fusion: told C when the network is made."""
+
+    def fit_out_of_fold(
+        self, answers_NVC: np.ndarray, mask_NV: np.ndarray, target_N: np.ndarray, prior_C: np.ndarray, kind: str = "classes"
+    ) -> dict[str, Any]:
+        """Late fusion: fit its buffers on the views' answers to records that their heads had not seen.
+
+        Args:
+            mask_NV: bool; answers of absent views are not read.
+            target_N: class numbers, (N, L) zeros and ones, or numbers, as ``Task.encode`` gives them.
+            kind: ``Task.kind``.
+
+        Returns:
+            What was found, as JSON; "gap" certifies how far from the optimum it can be.
+        """
         raise NotImplementedError
 
 

@@ -47,6 +47,7 @@ from .learn.board import Board
 from .learn.choose import choose_encoders, full_name
 from .learn.features import Encoded, Prepared, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
+from .learn.late import fit_late, out_of_fold, sentence
 from .learn.loop import train
 from .learn.plan import Plan
 from .learn.resume import Checkpoints
@@ -252,12 +253,12 @@ class Model(ClassifierMixin, BaseEstimator):
     def _train(self, job: _Job) -> None:
         """Train the network on the frozen features and the prepared cells."""
         conditions = fit_conditions(job.encoders, job.found, job.train_rows)
+        encoders, shape = Encoders(job.encoders, conditions), job.plan.training.network()
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            job.network = Network(
-                Encoders(job.encoders, conditions), job.plan.fusion, job.task, **job.plan.training.network()
-            )
+            job.network = Network(encoders, job.plan.fusion, job.task, **shape)
         job.views = job.found.views(conditions)
+        self._fit_late(job, lambda fresh: Network(fresh, job.plan.fusion, job.task, **{**shape, "members": 1}))
         with job.talk.bar("training", job.plan.training.epochs) as advance, Board(self.tensorboard) as board:
 
             def log(epoch: dict[str, float]) -> None:
@@ -275,6 +276,24 @@ class Model(ClassifierMixin, BaseEstimator):
         for remark in history.remarks:
             job.talk.say(remark)
         job.history = history.epochs
+
+    def _fit_late(self, job: _Job, make: Callable[[Encoders], Network]) -> None:
+        """Fit a late fusion that asks for it, before the heads themselves are trained on all training records."""
+        fusion, rows = job.network.fusion, job.train_rows
+        if not fusion.fitted:
+            return
+
+        def answers() -> np.ndarray:
+            with job.talk.bar("answers out of fold", fusion.folds) as advance:
+                return out_of_fold(
+                    make, job.network.encoders, job.views, job.labels, rows, count=fusion.folds, options=job.plan.training,
+                    groups=joined_groups(job.tables, self.group), seed=self.seed, left=self._left(job), advance=advance,
+                )
+
+        said = job.kept.stage("out-of-fold", answers, lambda found: {"answers": found}, lambda tree: tree["answers"])
+        target = next(iter(job.labels.values()))[rows]
+        job.fusing = fit_late(job.network, said, job.found.present_NV[rows], target)
+        job.talk.say(sentence(fusion.name, job.fusing))
 
     def _left(self, job: _Job) -> Callable[[], float] | None:
         """Seconds that the time limit leaves; None without one."""
@@ -324,7 +343,7 @@ class Model(ClassifierMixin, BaseEstimator):
             "data": data_facts(job.tables, job.schema, job.cells, job.train_rows, valid, job.leaks),
             "made": made_facts(
                 seed=self.seed, source=job.tables[0].records.source, training=job.plan.training, started=job.started
-            ) | ({"tuned": job.tuning} if job.tuning else {}),
+            ) | ({"tuned": job.tuning} if job.tuning else {}) | ({"fusion": job.fusing} if job.fusing else {}),
             "valid": None,
         }))
         if len(valid):
@@ -643,6 +662,7 @@ class _Job:
     views: Views = None
     tuned: list[str] = None  # views whose towers are to be tuned
     tuning: dict[str, Any] = None  # what came of it
+    fusing: dict[str, Any] = None  # what a late fusion was fitted to
     share: blend.Share = None
     history: list[dict[str, float]] = None
 

@@ -123,6 +123,8 @@ class Core(nn.Module):
         self.heads = ByView({view: task.head(dim) for view in trunk.projections} if alone else {})
         self.head = nn.Identity() if self.late else task.head(dim)
         self.register_buffer("prior", torch.as_tensor(task.prior()) if self.late else torch.zeros(0))
+        if self.late:
+            trunk.fusion.begin(len(self.prior))
 
     def forward(
         self, x: Mapping[str, Tensor], mask: Mapping[str, Tensor],
@@ -137,6 +139,8 @@ class Core(nn.Module):
         parts = self.trunk.project({view: Tokens(x[view], mask[view]) for view in x})
         if targets is None:
             return self._answer(parts)
+        if self.trunk.fusion.apart:
+            return self._apart(parts, targets)
         if keep_BV is None:
             loss = self._loss(parts, targets)
         else:
@@ -161,6 +165,12 @@ class Core(nn.Module):
         answers_BVC = torch.stack([self.task.answer(self.heads[view], parts[view]) for view in parts], 1)
         mask_BV = torch.stack([part.present for part in parts.values()], 1)
         return self.trunk.fusion.combine(answers_BVC, mask_BV, self.prior)
+
+    def _apart(self, parts: Mapping[str, Tokens], targets: Mapping[str, Tensor]) -> Tensor:
+        """(B,): mean loss of the present views' own answers."""
+        loss_BV = torch.stack([self.task.loss(self.heads[view], parts[view], targets) for view in parts], 1)
+        mask_BV = torch.stack([part.present for part in parts.values()], 1)
+        return torch.where(mask_BV, loss_BV, torch.zeros_like(loss_BV)).sum(1) / mask_BV.sum(1).clamp_min(1)
 
     def _loss(self, parts: Mapping[str, Tokens], targets: Mapping[str, Tensor], distil: float = 0.0) -> Tensor:
         if self.late:
@@ -217,6 +227,12 @@ class Members(nn.Module):
     def state_of(self) -> dict[str, Tensor]:
         """{parameter or buffer name of one member: (M, ...)}."""
         return {_name(key): value for key, value in [*self.named_parameters(), *self.named_buffers()]}
+
+    def put(self, part: str, module: nn.Module) -> None:
+        """Give the buffers of one part of every member (``trunk.fusion``, say) the values of a module's."""
+        with torch.no_grad():
+            for name, value in module.named_buffers():
+                getattr(self, _key(f"{part}.{name}")).copy_(value)
 
     def _copies(self, state: dict[str, Tensor]) -> tuple[nn.Module, ...]:
         """The members as modules of their own over the same numbers; made anew when these have moved."""
@@ -379,6 +395,12 @@ def _fits(fusion: Fusion, task: Task) -> None:
         )
     if fusion.late and not task.late:
         raise BadOption(f"task '{task.name}' cannot be answered view by view, so fusion '{fusion.name}' does not fit")
+    kind = getattr(task, "kind", "classes")
+    if fusion.late and kind not in fusion.kinds:
+        raise BadOption(
+            f"fusion '{fusion.name}' combines {' or '.join(fusion.kinds)}, and task '{task.name}' answers {kind}; "
+            "choose another late fusion, such as mean or convex"
+        )
 
 
 def _records(args: Sequence[Any]) -> int:

@@ -56,8 +56,8 @@ class Experts(Fusion):
         BadOption: hidden < 1, top < 0, dropout outside [0, 1).
 
     >>> from polysense import demo
-    >>> Experts(["a", "b", "c"], 8).gates(demo.parts(8)).sum(1)
-    tensor([1., 1., 1.], grad_fn=<SumBackward1>)
+    >>> Experts(["a", "b", "c"], 8).gates(demo.parts(8)).shape
+    torch.Size([3, 7])
     """
 
     def __init__(self, views: Sequence[str], dim: int, *, hidden: int = 32, top: int = 0, dropout: float = 0.3) -> None:
