@@ -288,10 +288,11 @@ def test_cross_starts_as_the_mean_of_the_present_views():
     """Gates at 0 add nothing: norms of (3, 1), (0, 4) are (1, -1) and (-1, 1), mean 0; with a alone (1, -1)."""
     fusion = made("cross", "ab", 2, heads=1)
     put(fusion.view_VD, torch.zeros(2, 2))
-    put(fusion.empty_D, [5.0, 6.0])
     close(fusion(views(2, a=[3.0, 1.0], b=[0.0, 4.0])).pooled(), 0.0, 0.0)
     close(fusion(views(2, a=[3.0, 1.0], b=None)).pooled(), 1.0, -1.0)
-    close(fusion(views(2, a=None, b=None)).pooled(), 5.0, 6.0)
+    close(fusion(views(2, a=None, b=None)).pooled(), 0.0, 0.0)
+    assert fusion(views(2, a=None, b=None)).mask.tolist() == [[True, False, False]]
+    assert fusion(views(2, a=[3.0, 1.0], b=None)).mask.tolist() == [[False, True, False]]
 
 
 def asking(block) -> None:

@@ -251,6 +251,9 @@ def test_answers_are_probabilities_and_depend_on_every_view(fusion):
 def test_losses_reach_every_parameter(fusion, options):
     made = network(fusion, **options)
     made.train()
+    with torch.no_grad():  # gates that start shut let nothing through to what lies behind them
+        for parameter in made.members.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
     losses = made.losses(made.encode(batch([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 1, 1]])), labels(4))
     assert losses.shape == (3, 4) and torch.isfinite(losses).all()
     losses.sum().backward()

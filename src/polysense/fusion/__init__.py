@@ -109,22 +109,27 @@ def even(present_BV: Tensor, dtype: torch.dtype) -> Tensor:
     return present_BV.to(dtype) / present_BV.sum(1, keepdim=True).clamp_min(1)
 
 
-def mean_of_views(parts: Mapping[str, Tokens], x: Mapping[str, Tensor], first_BSD: Tensor) -> Tokens:
-    """Tokens of all views behind some that are always there, pooled as the mean of the present views' means.
+def mean_of_views(parts: Mapping[str, Tokens], x: Mapping[str, Tensor], shared_BSD: Tensor | None = None) -> Tokens:
+    """Tokens of all views behind shared ones, pooled as the mean of the present views' means.
 
-    Where nothing is present, the first tokens are pooled; else they weigh nothing.
+    Where nothing is present, the shared tokens are pooled, or a zero; else they weigh nothing.
 
     Args:
         parts: what the views were, for masks.
         x: {view: (B, T_v, D)} what has become of them.
-        first_BSD: S tokens of each record.
+        shared_BSD: S tokens of each record, always there; None: a zero that is there where nothing else is.
     """
     present_BV = torch.stack([parts[view].present for view in x], 1)
-    share_BV = even(present_BV, first_BSD.dtype)
-    weights = [torch.where(present_BV.any(1, keepdim=True), 0.0, 1.0).expand(-1, first_BSD.shape[1])]
-    weights += [even(parts[view].mask, first_BSD.dtype) * share_BV[:, v, None] for v, view in enumerate(x)]
-    mask_BS = torch.ones_like(first_BSD[..., 0], dtype=torch.bool)
+    nothing_B1 = ~present_BV.any(1, keepdim=True)
+    if shared_BSD is None:
+        shared_BSD, there_BS = torch.zeros_like(next(iter(x.values()))[:, :1]), nothing_B1
+    else:
+        there_BS = torch.ones_like(shared_BSD[..., 0], dtype=torch.bool)
+    dtype = shared_BSD.dtype
+    share_BV = even(present_BV, dtype)
+    weights = [(nothing_B1 & there_BS).to(dtype)]
+    weights += [even(parts[view].mask, dtype) * share_BV[:, v, None] for v, view in enumerate(x)]
     return Tokens(
-        torch.cat([first_BSD, *x.values()], 1), torch.cat([mask_BS, *(parts[view].mask for view in x)], 1),
-        weight=torch.cat(weights, 1).to(first_BSD.dtype),
+        torch.cat([shared_BSD, *x.values()], 1), torch.cat([there_BS, *(parts[view].mask for view in x)], 1),
+        weight=torch.cat(weights, 1),
     )

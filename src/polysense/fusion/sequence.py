@@ -136,7 +136,7 @@ class Cross(Fusion):
         dropout: share of activations dropped in training.
         positions: ask every position of a view instead of its mean; the result then has one token per position.
 
-    forward: {view: (B, T_v, D)} -> (B, 1 + sum T_v, D); the first token counts only where nothing is present
+    forward: {view: (B, T_v, D)} -> (B, 1 + sum T_v, D); the first token is a zero for records without any view
 
     Raises:
         BadOption: heads do not divide D, depth < 1, dropout outside [0, 1).
@@ -158,7 +158,6 @@ class Cross(Fusion):
         check_share("dropout", dropout)
         self.views, self.positions = sorted(views), positions
         self.view_VD = nn.Parameter(torch.randn(len(self.views), dim) * 0.02)
-        self.empty_D = nn.Parameter(torch.randn(dim) * 0.02)
         self.blocks = nn.ModuleList(CrossBlock(dim, heads, dropout, gated=True) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
 
@@ -170,8 +169,7 @@ class Cross(Fusion):
         may_BTT = mask_BT[:, None, :] & (owner_T[:, None] != owner_T)
         for block in self.blocks:
             x_BTD = block(x_BTD, x_BTD, may_BTT)
-        first_B1D = self.empty_D.expand(len(x_BTD), 1, -1)
-        return mean_of_views(parts, dict(zip(self.views, self.norm(x_BTD).split(lengths, 1), strict=True)), first_B1D)
+        return mean_of_views(parts, dict(zip(self.views, self.norm(x_BTD).split(lengths, 1), strict=True)))
 
 
 @fusions("bottleneck")
@@ -273,7 +271,7 @@ class Mult(Fusion):
         dropout: share of activations dropped in training.
         positions: every position of a view instead of its mean; the result then has one token per position.
 
-    forward: {view: (B, T_v, D)} -> (B, 1 + sum T_v, D); the first token counts only where nothing is present
+    forward: {view: (B, T_v, D)} -> (B, 1 + sum T_v, D); the first token is a zero for records without any view
 
     Raises:
         BadOption: heads do not divide the width, depth < 1, dropout outside [0, 1).
@@ -304,7 +302,6 @@ class Mult(Fusion):
             for view in self.views
         })
         self.own = ByView({view: Block(width, heads, dropout) for view in self.views})
-        self.empty_D = nn.Parameter(torch.randn(dim) * 0.02)
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
 
     def forward(self, parts: Mapping[str, Tokens]) -> Tokens:
@@ -324,4 +321,4 @@ class Mult(Fusion):
                 mean_BTW = torch.einsum("vbtw,bv->btw", torch.stack(streams), even(present_BV, met_BTW.dtype))
                 met_BTW = torch.where(present_BV.any(1)[:, None, None], mean_BTW, met_BTW)
             x[view] = self.leave(self.own[view](met_BTW, parts[view].mask))
-        return mean_of_views(parts, x, self.empty_D.expand(len(met_BTW), 1, -1))
+        return mean_of_views(parts, x)
