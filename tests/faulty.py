@@ -552,6 +552,14 @@ def classes_many(place: Place) -> str:
     return learnt([{"size": i % 97, "label": f"class {i}"} for i in range(10_000)], views="table")
 
 
+@case("3,000 classes where the memory does not suffice", r"NoMemory: memory ran out while learning [\d,]+ classes from [\d,]+ records; fewer",
+      megabytes=800)
+def classes_without_memory(place: Place) -> str:
+    rows = [{"text": f"word{i % 400} of {i % 70}", "label": f"class {i % 3000}"} for i in range(9_000)]
+    with memory_limit(150 << 20):
+        return learnt(rows, views="text", columns={"text": "text"})
+
+
 @case("constant columns, and one that is all missing", r"result: 24 finite answers")
 def columns_constant(place: Place) -> str:
     return learnt([record | {"place": "town", "wind": None} for record in small.records(24)])
