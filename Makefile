@@ -3,6 +3,7 @@
 # make check   the quick tests only, while working
 # make bench   figures of cost and quality, printed with their parts
 # make faults  feed it what is broken, huge, odd or hostile, and print what came of it
+# make docs    write docs/reference anew from the code
 # make clean   remove what make made, .venv included
 #
 # The first target that needs it makes .venv. Another Python: make demo PYTHON=python3.12
@@ -13,7 +14,7 @@ PIP     = .venv/bin/pip -q --disable-pip-version-check install -c constraints.tx
 # One thread: several torch threads on a few busy cores are slower than one.
 ONE     = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test check bench faults clean
+.PHONY: demo test check bench faults docs clean
 
 demo: .venv/.made
 	@.venv/bin/polysense demo
@@ -29,6 +30,9 @@ bench: .venv/.made
 
 faults: .venv/.made
 	@$(ONE) .venv/bin/python bench/faults.py --page docs/faults.md
+
+docs: .venv/.made
+	@.venv/bin/python docs/make.py
 
 clean:
 	rm -rf .venv polysense-demo build dist bench/out .pytest_cache .hypothesis src/polysense.egg-info

@@ -59,6 +59,10 @@ class Audio(Modality):
 class PlainAudio(Encoder):
     """Mean and deviation of MFCC and log-mel as one token.
 
+    Davis and Mermelstein 1980 (IEEE ASSP 28), pooled over time.
+    Wins with a few hundred sounds that differ in timbre; it loses where the order of events decides. Costs
+    one short-time Fourier transform a sound, once; nothing is trained.
+
     forward: {"x": (B, 208)} -> (B, 1, 208)
     """
 
