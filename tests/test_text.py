@@ -1,4 +1,4 @@
-"""Text: cleaning, plain features, languages, and what its encoders promise beyond the laws."""
+"""Text: plain features, languages, and what text.plain and text.pretrained promise beyond the laws."""
 
 from __future__ import annotations
 
@@ -7,45 +7,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from polysense.contracts import to_tensors
 from polysense.errors import NotFitted
 from polysense.modality.text import (
     PlainText, Text, TextPlain, characters, language, main_axes, words,
 )
-from polysense.modality.text_net import Bag
 from polysense.modality.text_tower import PretrainedText
 from polysense.writing import LONGEST, clean
 from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 TEXTS = ["A red bus.", "The red car is red", "une petite voiture", "红色的公交车", "红色的车", "!!!", "a red bus."]
-
-
-# --- cleaning ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("dirty", "neat"),
-    [
-        ("ｆｕｌｌ　ｗｉｄｔｈ", "full width"), ("ﬁ ½ ²", "fi 1⁄2 2"), ("e\u0301te\u0301", "été"),
-        ("a\x00b\u200bc\ufeff", "abc"), ("\ud800lone", "lone"), ("tab\t\r\nline", "tab line"), ("  ", ""),
-        ("\u202egnirts\u202c", "gnirts"), ("می\u200cروم", "می\u200cروم"), ("None", "None"),
-        ("<image>", "<image>"),
-    ],
-)
-def test_clean(dirty, neat):
-    assert clean(dirty) == neat
-
-
-@given(st.text())
-def test_cleaning_ends(text):
-    """What is clean stays, encodes as UTF-8, and holds neither control characters nor double blanks."""
-    once = clean(text)
-    assert "  " not in once and once == once.strip()
-    once.encode()
-    assert clean(once) == once or clean(clean(once)) == clean(once)
 
 
 # --- plain features ------------------------------------------------------------------------------
@@ -103,8 +75,8 @@ def test_a_huge_cell_costs_no_more_than_its_beginning():
 def test_before_fit():
     with pytest.raises(NotFitted):
         TextPlain().transform(["a"])
-    with pytest.raises(NotFitted, match="text.bag"):
-        Bag().prepare(["a"])
+    with pytest.raises(NotFitted, match="text.plain"):
+        PlainText().prepare(["a"])
 
 
 # --- languages -----------------------------------------------------------------------------------
@@ -200,56 +172,6 @@ def test_axes_of_a_sample(monkeypatch):
     monkeypatch.setattr(PlainText, "sample", 3)
     encoder = fitted(PlainText(), TEXTS)
     assert encoder.dim <= 3 and encoder.plain.width > 50
-
-
-# --- text.bag ------------------------------------------------------------------------------------
-
-
-def test_subwords_of_any_language_come_back():
-    encoder = fitted(Bag(vocabulary=400), ["红色的公交车 red bus"] * 3)
-    for text in ("红色", "été 🚌 красный", "a"):
-        ids = encoder.prepare([text])["ids"][0].tolist()
-        decoder = __import__("tokenizers").decoders.ByteLevel()
-        assert decoder.decode([encoder.tokenizer.id_to_token(i) for i in ids]).strip() == clean(text)
-
-
-def test_an_empty_text_is_one_token():
-    arrays = fitted(Bag()).prepare(["", "\u200b"])
-    assert arrays["ids"].tolist() == [[0], [0]] and arrays["mask"].all()
-
-
-def test_long_texts_are_cut():
-    assert fitted(Bag(tokens=5)).prepare(["red bus car " * 1_000_000])["ids"].shape == (1, 5)
-
-
-def test_weights_change_the_mean():
-    """One token weighted softplus(20) = 20 beside one of softplus(0) = ln 2: shares .966 and .034."""
-    encoder = fitted(Bag(dim=4))
-    ids = torch.tensor([[7, 9]])
-    with torch.no_grad():
-        encoder.weights.weight[7] = 20.0
-    tokens = encoder({"ids": ids, "mask": torch.ones(1, 2, dtype=torch.bool)})
-    vectors = encoder.embedding.weight
-    share = 20 / (20 + np.log(2))
-    torch.testing.assert_close(tokens.pooled()[0], share * vectors[7] + (1 - share) * vectors[9])
-    assert fitted(Bag(weighted=False))({"ids": ids, "mask": ids > 0}).weight is None
-
-
-def test_the_bag_learns():
-    """A column whose class is one word: 60 steps separate it."""
-    values = [f"{a} {b}" for a in ("red", "blue") for b in ("bus", "car", "tree", "boat")] * 4
-    target = torch.tensor([float("red" in value) for value in values])
-    encoder = fitted(Bag(dim=8, vocabulary=300), values).train()
-    head = torch.nn.Linear(8, 1)
-    optimiser = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 0.05)
-    batch = to_tensors(encoder.prepare(values))
-    for _ in range(60):
-        scores = head(encoder(batch).pooled())[:, 0]
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, target)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert loss < 0.1
 
 
 # --- text.pretrained -----------------------------------------------------------------------------

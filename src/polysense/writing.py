@@ -63,14 +63,22 @@ def parts(text: str, whole: bool = False) -> list[str]:
     return [part for token in found for part in (token if _RUN.match(token) else (token,))]
 
 
-def without(text: str, words: Collection[str]) -> str:
-    """Text in lower case without some words; runs of Chinese characters count as words.
+def without(text: str, words: Collection[str], whole: bool = False) -> str:
+    """Text without some words, which are what ``parts`` takes for words.
 
-    >>> without("the red bus isn't the blue one", {"the", "isn't"})
-    'red bus blue one'
+    Args:
+        words: in lower case, as the text is.
+
+    >>> without("the red bus isn't the blue one", {"the", "one"}), without("红色的 bus", {"的"})
+    ("red bus isn't blue", '红色 bus')
     """
-    kept = _TOKEN.sub(lambda match: "" if match[0].replace("’", "'") in words else match[0], text)
-    return " ".join(kept.split())
+    def kept(match: re.Match[str]) -> str:
+        token = match[0].replace("’", "'")
+        if not whole and _RUN.match(token):
+            return "".join(letter for letter in token if letter not in words)
+        return "" if token in words else match[0]
+
+    return " ".join(_TOKEN.sub(kept, text).split())
 
 
 def chinese_words(text: str) -> str:

@@ -71,7 +71,7 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
     width = 0
     for number, raw in enumerate(file, 1):
         line = raw.decode("utf-8", errors="replace").rstrip()
-        if number == 1 and len(line.split()) == 2:
+        if number == 1 and len(line.split()) == 2:  # nobody's vectors have one number
             width = _counts(line, path)[1]
             continue
         width = width or len(line.split(" ")) - 1
@@ -89,10 +89,10 @@ def _numbers(fields: list[str], place: str) -> np.ndarray:
 
 
 def _counts(line: str, path: Path) -> tuple[int, int]:
-    words, width = (int(field) if field.isdecimal() else 0 for field in (line.split() + ["", ""])[:2])
-    if not 0 < width <= 100_000:
+    fields = line.split()
+    if len(fields) != 2 or not all(field.isdecimal() for field in fields) or not 0 < int(fields[1]) <= 100_000:
         raise BadOption(f"vectors: {path} does not begin with two counts; {_CURE}")
-    return words, width
+    return int(fields[0]), int(fields[1])
 
 
 def _binary(file: BinaryIO, path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -25,6 +25,8 @@ from . import choice, several, share, whole
 
 #: Ids of word and character vocabularies that stand for no word: an empty text, and what training did not show.
 EMPTY, UNKNOWN = 0, 1
+#: Values of the option ``stop``.
+_STOPS = ("none", *STOP_WORDS, "both")
 
 
 class TextNet(Encoder):
@@ -79,25 +81,24 @@ class TextNet(Encoder):
 
     def fit(self, values: Sequence[str]) -> None:
         if self.common:
-            counts = Counter(part for value in values for part in self._parts(self._text(value)) if part[0].isalnum())
-            self._leave_out(sorted(counts, key=lambda word: (-counts[word], word))[: self.common])
+            counts = Counter(word for value in values for word in self._words(self._text(value)) if word[0].isalnum())
+            self._leave_out(_by_count(counts)[: self.common])
         texts = (self._text(value) for value in values)
         if self.split == "subword":
             self._take_subwords(_byte_pairs(texts, self.vocabulary))
             return self._build(self.tokenizer.get_vocab_size())
         counts = Counter(part for text in texts for part in self._parts(text))
-        known = sorted((word for word, n in counts.items() if n > 1), key=lambda word: (-counts[word], word))
-        known = known[: self.vocabulary - 2]
+        known = [word for word in _by_count(counts) if counts[word] > 1][: self.vocabulary - 2]
         if not self.vectors:
             self._take_words(known)
             return self._build(len(self.place))
         # a word seen once has a vector of the file to begin with, so it may stay
-        once = [word for word in counts if counts[word] == 1][: self.vocabulary - 2 - len(known)]
-        words, numbers = read_vectors(self.vectors, {*known, *once}, self.vocabulary - 2)
-        self._take_words([*known, *(word for word in words if word not in set(known))])
+        wanted = set(_by_count(counts)[: self.vocabulary - 2])
+        words, numbers = read_vectors(self.vectors, wanted, self.vocabulary - 2)
+        self._take_words(dict.fromkeys([*known, *words]))
         self._build(len(self.place), numbers.shape[1])
-        with torch.no_grad():
-            nn.init.normal_(self.embedding.weight, std=float(numbers.std()))
+        with torch.no_grad():  # one factor brings them to the spread that vectors without a file begin with
+            numbers *= self.dim**-0.5 / max(float(numbers.std()), 1e-9)
             self.embedding.weight[[self.place[word] for word in words]] = torch.as_tensor(numbers)
 
     def state(self) -> State:
@@ -138,12 +139,13 @@ class TextNet(Encoder):
         text = clean(value, 32 * self.tokens).lower()
         if self.segment == "jieba":
             text = chinese_words(text)
-        return without(text, self.left_out) if self.left_out else text
+        return without(text, self.left_out, self.segment == "jieba") if self.left_out else text
+
+    def _words(self, text: str) -> list[str]:
+        return parts(text.replace("’", "'"), self.segment == "jieba")
 
     def _parts(self, text: str) -> list[str]:
-        if self.split == "character":
-            return list(text)
-        return parts(text.replace("’", "'"), whole=self.segment == "jieba")
+        return list(text) if self.split == "character" else self._words(text)
 
     def prepare(self, values: Sequence[str]) -> dict[str, np.ndarray]:
         if self.embedding is None:
@@ -185,7 +187,8 @@ class TextNet(Encoder):
         return ids_BT, mask_BT, x_BTD
 
 
-_STOPS = ("none", *STOP_WORDS, "both")
+def _by_count(counts: Counter[str]) -> list[str]:
+    return sorted(counts, key=lambda word: (-counts[word], word))
 
 
 def _byte_pairs(texts: Iterable[str], size: int) -> Any:
@@ -224,7 +227,7 @@ def thinned(ids_BT: Tensor, mask_BT: Tensor, share: float) -> tuple[Tensor, Tens
     chance_BT = torch.rand(ids_BT.shape, device=ids_BT.device).masked_fill(~mask_BT, -1.0)
     best_B1 = chance_BT.amax(1, keepdim=True)
     kept_BT = mask_BT & ((chance_BT >= share) | (chance_BT == best_B1))
-    order_BT = (~kept_BT).long().argsort(1, stable=True)
+    order_BT = (~kept_BT).long().argsort(dim=1, stable=True)
     return ids_BT.gather(1, order_BT), kept_BT.gather(1, order_BT)
 
 
@@ -275,8 +278,8 @@ class Bag(TextNet):
 class TextCnn(TextNet):
     """Convolutions over windows of tokens, and their maximum over time.
 
-    Kim 2014, arXiv:1408.5882, eq. 1 to 3: c[t] = relu(W x[t : t + h] + b) for each window h, here at every
-    position (zeros beyond the ends), then max over t. The first position of the answer is that maximum,
+    Kim 2014, arXiv:1408.5882, eq. 1 to 3: c[t] = relu(W x[t : t + h] + b) for each window h, here
+    about every position (zeros beyond the ends), then max over t. The first position of the answer is that maximum,
     which pooling takes; the others are the c[t], for fusions that attend. Wins where a phrase of a few
     words decides wherever it stands; loses where distant words belong together. Costs
     O(T D^2 h) per record and D^2 h + D numbers, h the mean window.
@@ -304,16 +307,22 @@ class TextCnn(TextNet):
         _, mask_BT, x_BTD = self.look_up(batch)
         x_BTD = Tokens(x_BTD, mask_BT).clean()
         # products over the real positions: conv1d would compile its kernels for each length
-        x_ND = torch.cat([filter_(self._windows(x_BTD, window)[mask_BT]) for window, filter_ in
-                          zip(self.windows, self.filters, strict=True)], 1).relu()
+        x_ND = torch.cat([
+            filters(_windows(x_BTD, window)[mask_BT].flatten(1))
+            for window, filters in zip(self.windows, self.filters, strict=True)
+        ], 1).relu()
         x_BTD = x_ND.new_zeros(*mask_BT.shape, self.dim).index_put((mask_BT,), x_ND)
         return summed_up(Tokens(x_BTD, mask_BT), x_BTD.amax(1))  # zeros elsewhere: no relu is below
 
-    @staticmethod
-    def _windows(x_BTD: Tensor, window: int) -> Tensor:
-        """(B, T, window * D): each position with those after it, begun (window - 1) / 2 before."""
-        before = (window - 1) // 2
-        return F.pad(x_BTD, (0, 0, before, window - 1 - before)).unfold(1, window, 1).transpose(2, 3).flatten(2)
+
+def _windows(x_BTD: Tensor, window: int) -> Tensor:
+    """(B, T, D, window): at each position the vectors of a window about it, zeros beyond the ends.
+
+    >>> _windows(torch.tensor([[[1.0], [2.0]]]), 2).tolist()
+    [[[[1.0, 2.0]], [[2.0, 0.0]]]]
+    """
+    before = (window - 1) // 2
+    return F.pad(x_BTD, (0, 0, before, window - 1 - before)).unfold(1, window, 1)
 
 
 def summed_up(tokens: Tokens, x_BD: Tensor) -> Tokens:
@@ -337,8 +346,8 @@ class TextRnn(TextNet):
     the last state: of both directions the forward state at the last token beside the backward state at the
     first (Schuster and Paliwal 1997), or the maximum over time (Conneau et al. 2017, arXiv:1705.02364).
     Wins where order and negation decide; loses to averages on short labels and few records. Costs
-    O(T D^2) per record, one token after the other; 8 D^2 numbers a layer for an LSTM, 6 for a GRU, 2 for
-    tanh (about half of that in both directions).
+    O(T D^2) per record, one token after the other; 8 D^2 numbers a layer for an LSTM, 6 D^2 for a GRU, 2 D^2
+    for tanh (three quarters of that in both directions).
 
     Args:
         cell: "tanh", "lstm" or "gru".
@@ -373,7 +382,8 @@ class TextRnn(TextNet):
             return summed_up(tokens, tokens.pooled())
         if self.pool == "max":
             lowest = torch.finfo(tokens.x.dtype).min
-            return summed_up(tokens, torch.where(mask_BT[..., None], tokens.x, lowest).amax(1))
+            most_BD = torch.where(mask_BT[..., None], tokens.x, lowest).amax(1)
+            return summed_up(tokens, torch.where(tokens.present[:, None], most_BD, 0.0))
         last_B = mask_BT.sum(1) - 1  # real tokens come first
         last_BD = tokens.x[torch.arange(len(last_B), device=last_B.device), last_B]
         if self.both:
