@@ -71,6 +71,7 @@ OPTIONS = {
     "series.rnn": {"width": 8, "samples": 20, "merge": 2},
     "series.transformer": {"width": 8, "heads": 2, "depth": 1, "samples": 20, "patch": 4, "stride": 2},
     "table.mlp": {"hidden": 16, "depth": 2, "quantiles": 4},
+    "table.tokens": {"width": 8, "heads": 2, "depth": 1, "periodic": 2},
 }
 #: Encoders under options that make them work otherwise: the same laws hold.
 VARIANTS = {
