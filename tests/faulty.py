@@ -275,6 +275,76 @@ def picture_foreign(place: Place) -> str:
     })
 
 
+# --- series -------------------------------------------------------------------------------------------------
+
+
+def array(numbers: Any, **how: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, numbers, **how)
+    return file.getvalue()
+
+
+def array_lying(shape: str, kind: str = "<f8") -> bytes:
+    """A .npy file of 80 bytes whose header claims what it likes."""
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(8)
+
+
+def walks(place: Place, **files: bytes) -> str:
+    """Series files beside two good ones, read to the end."""
+    everything = {"good_1": array(np.ones((5, 2))), **files, "good_2": b"time,x,y\n0,1,2\n1,,4\n"}
+    for name, data in everything.items():
+        (place.folder / name).write_bytes(data)
+    return read(as_records([{"walk": name} for name in everything], place.folder), walk="series")
+
+
+@case("an array of Python objects that would run code, one of complex numbers, one of words",
+      r"2 of 5 .*row 1: 'object': holds Python objects, which could run code.*row 2: .*complex128 values.*row 3: .*str")
+def series_objects(place: Place) -> str:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(place.folder / "ran"),)
+
+    said = walks(place, object=array(np.array([Trap()], object), allow_pickle=True), complex=array(np.ones(2, complex)),
+                 words=array(np.array(["a"])))
+    assert not (place.folder / "ran").exists()
+    return said
+
+
+@case("an array of 80 bytes that claims 8 TB, one that claims 8 GB, one cut short",
+      r"2 of 5 .*row 1: 'bad': declares 1,000,000,000,000 numbers.*row 2: .*more than the 20,000,000.*row 3: .*declares 80 bytes of numbers and holds 70",
+      megabytes=60)
+def series_lying(place: Place) -> str:
+    return walks(place, bad=array_lying("(1000000000000,)"), large=array_lying("(1000000, 1000)"), cut=array(np.ones((5, 2)))[:-10])
+
+
+@case("series with another number of channels, infinity, a ragged line, nothing but gaps",
+      r"2 of 6 .*row 1: 'wide': has 3 channels, where training had 2; row 2: 'inf': infinity in channel 2 at sample 1; "
+      r"row 3: 'ragged': line 3: 1 values, where the first line has 2; row 4: 'gaps': every sample is missing")
+def series_misshapen(place: Place) -> str:
+    return walks(place, wide=array(np.ones((4, 3))), inf=array(np.array([[1, 2], [3, np.inf]])), ragged=b"x,y\n1,2\n3\n",
+                 gaps=array(np.full((3, 2), np.nan)))
+
+
+@case("time that goes back, a sample without time, a word for a number, a picture", r"2 of 6 .*row 1: 'back': its time goes back at "
+      r"sample 1; row 2: 'none': has no time at sample 1; row 3: 'word': line 2: 'five' is not a number; row 4: 'photo': is a picture")
+def series_untimely(place: Place) -> str:
+    return walks(place, back=b"t,x,y\n1,1,1\n0,1,1\n", none=b"t,x,y\n0,1,1\n,1,1\n", word=b"x,y\nfive,1\n", photo=picture())
+
+
+@case("JSON series: 100,000 brackets deep, a number of 400 digits, words, half a list",
+      r"1 of 5 .*row 1: .*nested too deeply.*row 2: .*is no list of numbers.*row 3: holds 'a', which is not a number.*row 4: '\[1, 2' is no JSON")
+def series_json(place: Place) -> str:
+    cells = ["[1, 2]", "[" * 100_000, f"[{10**400}]", '["a"]', "[1, 2"]
+    return read(as_records([{"walk": cell} for cell in cells]), walk="series")
+
+
+@case("every series file missing", r"BadTable: column 'walk': 40 of 40 series cannot be read .*row 0: 'lost_0.npy': no such file in /")
+def series_all_lost(place: Place) -> str:
+    rows = [{"walk": f"lost_{i}.npy", "label": "ab"[i % 2]} for i in range(40)]
+    return learnt(as_records(rows, place.folder), views="walk", encoders={"walk": "series.plain"})
+
+
 # --- rows 9 to 11: what cells hold --------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .draw import heard, share_bar
+from .draw import heard, lines, share_bar
 from .spectrogram import height_of
 from .words import Words
 
@@ -133,6 +133,11 @@ def _cell(say: Words, cell: Mapping[str, Any], row: Any) -> str:
         return f'<div class="cell"><img alt="{words}" src="{_data_uri(f"image/{kind}", data)}"></div>'
     if cell.get("audio"):
         return f'<div class="cell"><span class="column">{name}{_heard(say, name, row, cell["audio"])}</div>'
+    if cell.get("series"):
+        series = cell["series"]
+        words = say("series_of", column=name, row=row, n=series["samples"], shown=len(series["lines"]), all=series["channels"])
+        drawn = lines(series["lines"], series["at"], words, say("seconds") if series["timed"] else "")
+        return f'<div class="cell"><span class="column">{words}</span>{drawn}</div>'
     text = cell.get("text")
     if text is None or text == "":
         return f'<div class="cell"><span class="column">{name}</span><span class="absent">{say("absent")}</span></div>'

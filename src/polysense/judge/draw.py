@@ -237,6 +237,41 @@ def heard(image: str, seconds: float, heights: Mapping[int, float], label: str, 
     return (f'<svg class="heard" viewBox="0 0 262 110" role="img" aria-label="{label}">{"".join(parts)}</svg>')
 
 
+def lines(named: Mapping[str, Sequence[float | None]], at: Sequence[float], label: str, unit: str) -> str:
+    """Channels of a series under each other, each on a scale of its own, which its two numbers name; gaps stay open.
+
+    Args:
+        named: {channel: its points}.
+        at: when, rising.
+        label: for those who cannot see it; HTML already.
+        unit: of the time.
+    """
+    left, right, tall = 74, 254, 30
+    low, high = at[0], at[-1]
+    parts, bottom = [], 4
+    for name, points in named.items():
+        known = [y for y in points if y is not None]
+        least, most = min(known, default=0.0), max(known, default=0.0)
+        top, bottom = bottom, bottom + tall
+        run: list[str] = []
+        for x, y in [*zip(at, points, strict=True), (high, None)]:
+            if y is not None:
+                across = left + (right - left) * (x - low) / ((high - low) or 1)
+                run.append(f"{across:.1f},{bottom - 4 - (tall - 8) * ((y - least) / ((most - least) or 1)):.1f}")
+            elif run:
+                run = [run[0], run[0]] if len(run) == 1 else run  # a sample by itself is a dot
+                parts.append(f'<polyline class="model" points="{" ".join(run)}" stroke-linecap="round"/>')
+                run = []
+        short = name if len(name) <= 8 else name[:7] + "…"
+        parts.append(f'<text x="0" y="{top + 19}">{escape(short)}</text>'
+                     f'<text x="{left - 4}" y="{top + 11}" text-anchor="end">{most:.3g}</text>'
+                     f'<text x="{left - 4}" y="{bottom - 2}" text-anchor="end">{least:.3g}</text>')
+    parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom + 1}" y2="{bottom + 1}"/>'
+                 f'<text x="{left}" y="{bottom + 14}">{low:.4g}</text>'
+                 f'<text x="{right}" y="{bottom + 14}" text-anchor="end">{high:.4g} {unit}</text>')
+    return f'<svg class="heard" viewBox="0 0 262 {bottom + 18}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
 def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
     """Round numbers from just below ``low`` to just above ``high``.
 

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..data.reading import Cells
+from ..data.series import Series
 from .spectrogram import spectrogram
 
 #: Larger side of a picture in pixels; seconds of a sound at most, and its rate.
 PIXELS, SECONDS, HZ = 160, 4.0, 16_000
 TEXT = 400
+#: Channels of a series, and points of each of their lines.
+LINES, POINTS = 6, 120
 
 
 def with_cells(mistakes: Sequence[Mapping[str, Any]], cells: Mapping[str, Cells]) -> list[dict[str, Any]]:
@@ -24,9 +27,10 @@ def with_cells(mistakes: Sequence[Mapping[str, Any]], cells: Mapping[str, Cells]
         cells: of the table that the rows are of.
 
     Returns:
-        The same dicts with ``cells``: a list of {"column", "kind", and one of "text", "image_png_bytes", "audio"};
-        none of the three where the cell is absent. ``audio`` is the sound's beginning: "type", "bytes",
-        "spectrogram_png_bytes", "seconds" and "whole_seconds".
+        The same dicts with ``cells``: a list of {"column", "kind", and one of "text", "image_png_bytes", "audio",
+        "series"}; none of them where the cell is absent. ``audio`` is the sound's beginning: "type", "bytes",
+        "spectrogram_png_bytes", "seconds" and "whole_seconds". ``series`` has "lines"
+        ({channel: numbers or None}), "at" (when), "timed" (in seconds, or else by index), "samples" and "channels".
     """
     return [
         {**mistake, "cells": [part for mine in cells.values() for part in _shown(mine, mistake["row"])]}
@@ -47,6 +51,8 @@ def _shown(cells: Cells, row: int) -> list[dict[str, Any]]:
         return [entry | {"image_png_bytes": _picture(value)}]
     if modality == "audio":
         return [entry | {"audio": _sound(value)}]
+    if modality == "series":
+        return [entry | {"series": _lines(value, cells.channels)}]
     return [entry | _text(value)]
 
 
@@ -55,6 +61,20 @@ def _text(value: Any) -> dict[str, str]:
         return {}
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return {"text": text if len(text) <= TEXT else text[:TEXT] + " ..."}
+
+
+def _lines(value: Series, channels: Sequence[str]) -> dict[str, Any]:
+    """A few channels as lines of few points: means of neighbours, over what is there."""
+    parts = np.array_split(np.arange(len(value.x)), min(POINTS, len(value.x)))
+    at = np.arange(len(value.x)) if value.seconds is None else value.seconds
+    shown = {
+        name: [float(np.nanmean(x[part])) if not np.isnan(x[part]).all() else None for part in parts]
+        for name, x in zip(channels[:LINES], value.x.T, strict=False)
+    }
+    return {
+        "lines": shown, "at": [float(at[part].mean()) for part in parts], "timed": value.seconds is not None,
+        "samples": len(value.x), "channels": len(channels),
+    }
 
 
 def _picture(value: np.ndarray) -> bytes:

@@ -113,6 +113,7 @@ WORDS: dict[str, dict[str, str]] = {
         "mistakes_words": "The wrong answers that were given with the highest probability.",
         "taken": "{truth} taken for {said}", "row_said": "row {row}, said with {probability}",
         "unseen_in_training": "a class unseen in training", "absent": "absent", "picture_of": "{column} of row {row}",
+        "series_of": "{column} of row {row}: {n} samples, {shown} of {all} channels",
         "sound_of": "{column} of row {row}, {seconds} s", "first_of": "the first {seconds} of {whole} s",
         "spectrogram_of": "spectrogram of {column}: time in seconds, frequency in Hz", "seconds": "s", "hz": "Hz",
         # data
@@ -207,6 +208,7 @@ WORDS["zh"] = {
     "last": "{name}，最后为 {value}",
     "mistakes_words": "答错的记录中，概率给得最高的那些。", "taken": "{truth} 被当作 {said}",
     "row_said": "第 {row} 行，概率 {probability}", "unseen_in_training": "训练中没有的类别", "absent": "缺失",
+    "series_of": "第 {row} 行的 {column}：{n} 个采样点，{all} 个通道中的 {shown} 个",
     "picture_of": "第 {row} 行的 {column}", "sound_of": "第 {row} 行的 {column}，{seconds} 秒",
     "first_of": "共 {whole} 秒，取前 {seconds} 秒", "spectrogram_of": "{column} 的频谱图：横轴为秒，纵轴为赫兹",
     "seconds": "秒", "hz": "Hz",
