@@ -341,6 +341,9 @@ def _deep(picture: Any) -> np.ndarray:
     for start in range(0, len(values), 256):  # a few rows at a time: eight bytes a pixel add up
         share = ((values[start : start + 256] - low) / span).clip(0.0, 1.0)
         pixels[start : start + 256] = np.rint(share * 255)[..., None]
+    clear = picture.info.get("transparency")
+    if isinstance(clear, int):  # the grey that means nothing at all
+        pixels[values == clear] = 255
     return pixels
 
 
