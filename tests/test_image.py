@@ -151,3 +151,24 @@ def test_efficientnet_knows_what_a_picture_shows():
     x = x / x.norm(dim=1, keepdim=True)
     likeness = x @ x.T
     assert likeness[0, 1] > 0.7 > 0.4 > likeness[0, 2]
+
+
+def test_a_tuned_tower_changes_pictures_as_its_options_say_and_a_frozen_one_never(tiny_towers):
+    """Of what a frozen tower does not read its cached outputs do not depend."""
+    off = {"flip": False, "crop": 0.0}
+    made = {name: fitted(PretrainedImage(tower=str(tiny_towers("image")), pixels=32, **options))
+            for name, options in (("usual", {}), ("off", off), ("erase", off | {"erase": 0.9}))}
+    assert len({encoder.fingerprint() for encoder in made.values()}) == 1
+    assert made["off"].fingerprint() != fitted(PretrainedImage(tower=str(tiny_towers("image")), pixels=48)).fingerprint()
+    pictures = [noise(32, 32)] * 8
+    for name, still in (("usual", False), ("off", True), ("erase", False)):
+        encoder = made[name]
+        encoder.augment = True
+        encoder.unfreeze()
+        with torch.no_grad():
+            x = answer(encoder.eval(), pictures).x
+            assert torch.allclose(x[0], x[1], atol=1e-5)
+            for module in encoder.train().live.modules():  # nothing but the pictures may differ
+                module.p = 0.0
+            x = answer(encoder, pictures).x
+        assert all(torch.allclose(row, x[0], atol=1e-5) for row in x) == still, name

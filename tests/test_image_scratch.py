@@ -239,7 +239,7 @@ def test_it_learns_which_half_is_bright(name):
         picture[16 * (i % 2) : 16 * (i % 2) + 16] += 120
         pictures.append(picture)
     target = torch.tensor([i % 2 for i in range(24)])
-    encoder = encoders.make(name, **SMALL[name])
+    encoder = encoders.make(name, **SMALL[name] | ({"width": 2, "pixels": 8} if name == "image.resnet50" else {}))
     encoder.fit([])
     encoder.train()
     batch = to_tensors(encoder.prepare(pictures))

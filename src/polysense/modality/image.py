@@ -7,6 +7,7 @@ D width of a token.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..contracts import Batch, Encoder, Modality, Plain
 from ..registry import encoders, modalities
 from ..tokens import Tokens
+from . import share
 
 #: Intervals of each colour channel in the histogram, and side of the thumbnail.
 BINS, THUMBNAIL = 8, 8
@@ -142,6 +144,27 @@ class PlainImage(Encoder):
 
 
 # --- changes in training ---------------------------------------------------------------------------
+
+
+#: Options of encoders that change pictures in training, as ``augmented`` takes them.
+CHANGES = ("flip", "crop", "zoom", "colour", "erase")
+
+
+def take_changes(encoder: Encoder, **given: Any) -> None:
+    """Set the options of an encoder that ``changed`` reads.
+
+    Raises:
+        BadOption: a share outside [0, 1).
+    """
+    for name in CHANGES:
+        setattr(encoder, name, bool(given[name]) if name == "flip" else share(name, given[name]))
+
+
+def changed(encoder: Encoder, x_BCHW: Tensor) -> Tensor:
+    """Pictures changed as an encoder's options say, while it trains and has ``augment``; the same ones otherwise."""
+    if not (encoder.training and encoder.augment):
+        return x_BCHW
+    return augmented(x_BCHW, **{name: getattr(encoder, name) for name in CHANGES})
 
 
 def augmented(

@@ -21,7 +21,7 @@ from ..errors import BadModel, BadOption
 from ..registry import encoders
 from ..tokens import Tokens
 from . import whole
-from .image import augmented, every_position, grid, squares
+from .image import CHANGES, changed, every_position, grid, squares, take_changes
 from .towers import Pretrained
 from .towers_find import read_json
 
@@ -47,16 +47,24 @@ class PretrainedImage(Pretrained):
         pixels: side of the square; a vision transformer made for another size interpolates its
             position embedding.
         positions: give every position instead of the pooled picture.
+        flip: while tuned, mirror with probability 1/2; switch it off where left and right differ: digits, letters.
+        crop: while tuned, move by up to this share of the side, the edge repeated.
+        zoom: while tuned, enlarge a part of at least 1 - zoom of the side.
+        colour: while tuned, brightness, contrast and saturation times 1 - colour to 1 + colour.
+        erase: while tuned, probability that a rectangle is filled with noise.
 
     forward: {"x": uint8 (B, 3, pixels, pixels)} -> (B, 1, D), or (B, T, D) with ``positions``, place x, y in 0..1
     """
 
     modality = "image"
+    only_tuned = CHANGES
 
     def __init__(
-        self, *, tower: str = "efficientnet-lite0", pixels: int = 128, positions: bool = False
+        self, *, tower: str = "efficientnet-lite0", pixels: int = 128, positions: bool = False, flip: bool = True,
+        crop: float = 0.125, zoom: float = 0.0, colour: float = 0.0, erase: float = 0.0,
     ) -> None:
         super().__init__(tower)
+        take_changes(self, flip=flip, crop=crop, zoom=zoom, colour=colour, erase=erase)
         self.pixels, self.positions = whole("pixels", pixels, 32), bool(positions)
         self._scale: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -66,7 +74,7 @@ class PretrainedImage(Pretrained):
         return {"x": squares(values, self.pixels)}
 
     def _tokens(self, batch: Batch) -> Tokens:
-        x_BCHW = augmented(batch["x"]) if self.training and self.augment else batch["x"]
+        x_BCHW = changed(self, batch["x"])
         opened, module = self.opened(x_BCHW.device), self.network(x_BCHW.device)
         if opened.config is None:  # EfficientNet-Lite
             pixels = ((x_BCHW.to(torch.float32) - 127) / 128).contiguous(memory_format=torch.channels_last)

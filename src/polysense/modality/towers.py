@@ -47,6 +47,8 @@ class Pretrained(Encoder):
     carried: Path | None = None
     #: Parameters that stay as they are when a tower is tuned (tables of sines).
     held: ClassVar[tuple[str, ...]] = ()
+    #: Options that a frozen tower does not read, so its cached outputs do not depend on them.
+    only_tuned: ClassVar[tuple[str, ...]] = ()
     #: While tuning: change inputs at random (pictures only), and the type that training computes in.
     augment: bool = False
     computes: torch.dtype = torch.float32
@@ -92,7 +94,8 @@ class Pretrained(Encoder):
     def fingerprint(self) -> str:
         """Hash of name, options and fitted state; of a tuned tower of its weights too."""
         weights = {} if self.live is None else {name: value.cpu().numpy() for name, value in self.live.state_dict().items()}
-        return digest([self.name, self.options(), self.state(), *([weights] if weights else [])])
+        options = {name: value for name, value in self.options().items() if name not in self.only_tuned}
+        return digest([self.name, options, self.state(), *([weights] if weights else [])])
 
     def found(self) -> Found:
         """Where the tower lies; checked once against what the model remembers.
