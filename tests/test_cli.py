@@ -287,7 +287,7 @@ def one_line(err: str) -> str:
     (["fit", "SHOP", "--target", "label", "--out", "m", "--encoder", "txt=text.bag"], ["'txt', which is no view"]),
     (["fit", "SHOP", "--target", "label", "--out", "m", "--encoder", "text_zh"], ["--encoder 'text_zh' is not VIEW=NAME;"]),
     (["fit", "SHOP", "--target", "label", "--out", "m", "--set", "train.epoch=2"], ["did you mean 'train.epochs'"]),
-    (["fit", "SHOP", "--target", "label", "--out", "m", "--set", "train.epochs=two"], ["train.epochs='two' must be a number"]),
+    (["fit", "SHOP", "--target", "label", "--out", "m", "--set", "train.epochs=two"], ["train.epochs='two' must be a whole number"]),
     (["fit", "SHOP", "--target", "label", "--out", "m", "--set", "epochs=2"], ["lacks its section"]),
     (["fit", "SHOP", "--target", "label", "--out", "m", "--set", "train.epochs"], ["--set 'train.epochs' is not KEY=VALUE;"]),
     (["fit", "SHOP", "--target", "label", "--out", "m", "--group", "speaker"], ["no column 'speaker'"]),

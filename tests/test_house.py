@@ -28,7 +28,7 @@ FLOORS = {
     "modality": 3, "fusion": 3, "task": 3,
     "network": 4, "learn": 4,
     "keep": 5, "judge": 5,
-    "model": 6,
+    "several": 6, "model": 6,
     "demo": 7,
     "cli": 8, "__init__": 8,
     "__main__": 9,
@@ -36,7 +36,7 @@ FLOORS = {
 #: On one floor, who may stand on whom (left on right): a base on which its neighbours build.
 STEPS = {
     ("contracts", "registry"), ("contracts", "tokens"), ("layers", "tokens"), ("own", "contracts"), ("own", "tokens"),
-    ("learn", "network"), ("keep", "judge"), ("talk", "processes"),
+    ("learn", "network"), ("keep", "judge"), ("model", "several"), ("talk", "processes"),
 }
 SHELVES = ("modality", "fusion", "task")
 LONGEST = 100  # lines of a function

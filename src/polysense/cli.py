@@ -131,6 +131,8 @@ def fit(
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as train.epochs=20, fusion.heads=2, task.smoothing=0, VIEW.pixels=64, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
     tune: Annotated[str | None, typer.Option(metavar="VIEWS|all", help="Views whose towers are trained too, with commas; how: --set tune.epochs=4 and other options, see: polysense list training.", show_default=False, rich_help_panel=PARTS)] = None,
     seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of everything random. [default: 0]", show_default=False, rich_help_panel=PARTS)] = None,
+    folds: Annotated[int | None, typer.Option(metavar="K", help="Cross validation: K models, each on all but one fold; every record is judged by the one that has not seen it, answers are averaged.", show_default=False, rich_help_panel=RECORDS)] = None,
+    seeds: Annotated[int | None, typer.Option(metavar="N", help="N models of N seeds on the same records: their spread, and the average of their answers.", show_default=False, rich_help_panel=PARTS)] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
     with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the model folder.")] = False,
     download: Download = False,
@@ -142,7 +144,7 @@ def fit(
     typed = {
         "target": target, "task": task, "fusion": fusion, "group": group, "split": split, "seed": seed,
         "on_bad": on_bad, "max_bad": max_bad, "tune": tune, "time_limit": time_limit,
-        "tensorboard": str(tensorboard) if tensorboard else None,
+        "tensorboard": str(tensorboard) if tensorboard else None, "folds": folds, "seeds": seeds,
     }
     settings = _settings(recipe, typed, columns, views, encoder, set_)
     table, valid = _begin(settings, table, valid, out)
@@ -157,7 +159,8 @@ def fit(
     if not processes.first():
         return
     if model.valid_:
-        print("\nOn the validation records:\n" + as_text(model.valid_), file=sys.stderr)
+        where = "Out of fold, each record judged by the model that has not seen it" if model.folds else "On the validation records"
+        print(f"\n{where}:\n" + as_text(model.valid_), file=sys.stderr)
     print(f"\nThe model: {out}", file=sys.stderr)
 
 
@@ -191,6 +194,7 @@ def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path 
     from .data.records import as_records
     from .errors import BadOption
     from .learn.begin import begin
+    from .learn.plan import check_several
 
     if not settings.get("target"):
         raise BadOption("no target is named; say which column to predict with --target COLUMN")
@@ -202,7 +206,9 @@ def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path 
         store.recover(out)
     store.check_target(out)
     tables = as_records(table), as_records(valid) if valid else None
-    begin(_model_defaults() | settings, tables[0], None, tables[1], say=lambda text: None)
+    defaults = _model_defaults() | settings
+    check_several(defaults["folds"], defaults["seeds"], defaults["tune"])
+    begin(defaults, tables[0], None, tables[1], say=lambda text: None)
     return tables
 
 
@@ -559,6 +565,7 @@ def _about_model(folder: Path) -> str:
         f"{made['cpu_seconds']} CPU s, {made['date']}",
         *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
         *_tuned(made.get("tuned")),
+        *_several(made.get("several")),
         *(f"{name} -> {kind}: {reason}" for name, kind, reason in data["columns"]),
         f"{counted(len(data['bad_cells']), 'bad cell')} in training",
         "made with " + ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version),
@@ -578,6 +585,15 @@ def _tuned(tuned: dict[str, Any] | None) -> list[str]:
         f"tuned {', '.join(tuned['views'])} ({how}, {tuned['cpu_seconds']} CPU s): {tuned['kept']} solution kept; "
         f"validation log loss frozen {losses[0]:.3f}, by epoch {' '.join(f'{loss:.3f}' for loss in losses[1:])}"
     ]
+
+
+def _several(several: dict[str, Any] | None) -> list[str]:
+    if not several:
+        return []
+    spread = "; ".join(
+        f"{name.replace('_', ' ')} {one['mean']:.3f}, deviation {one['deviation']:.3f}" for name, one in several["spread"].items()
+    )
+    return [f"{several['count']} models, one of each of {several['count']} {several['kind']}, answers averaged; alone: {spread}"]
 
 
 def _tower(tower: dict[str, Any] | None) -> str:

@@ -6,7 +6,8 @@ The folder's form (JSON, safetensors, hashes, written aside and renamed) is ``st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Learned:
         rivals: regressions per subset of views.
         share: of the answer that the regressions give.
         facts: JSON of ``history``, ``data``, ``made`` and ``valid``.
+        parts: of several models that answer together, what each has learned; network, plain features and rivals
+            are then the first one's.
     """
 
     network: Network
@@ -47,6 +50,7 @@ class Learned:
     rivals: Rivals
     share: blend.Share
     facts: dict[str, Any]
+    parts: list[Learned] = field(default_factory=list)
 
 
 def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towers: bool = False) -> None:
@@ -74,15 +78,37 @@ def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towe
     if getattr(task, "counts", None) is not None:
         facts["counts"] = [int(count) for count in task.counts]  # training records of each class
     name = folder.resolve().name
-    store.save(folder, facts, {
-        "model": {
-            "encoders": encoders, "task": {"options": _options_of(task), "state": task.state()},
-            "weights": {key: value.numpy() for key, value in network.state_dict().items()},
-        },
-        "rivals": {
-            "plain": {view: part.state() for view, part in learned.plains.items()}, "state": learned.rivals.state(),
-        },
-    }, tower_copies(network.encoders.encoders, with_towers), {"README.md": card(facts, name).encode()})
+    trees = {"model": {"encoders": encoders, "task": _task_part(task), "weights": _weights(network)}}
+    if learned.parts:
+        facts["models"] = [{"regressions": vars(part.share), "seed": part.facts["made"]["seed"]} for part in learned.parts]
+        trees |= {
+            f"part-{k}": {
+                "encoders": encoder_parts(part.network.encoders), "task": _task_part(part.task),
+                "weights": _weights(part.network),
+                "rivals": _rivals_part(part, learned.parts[0] if k else None),
+            }
+            for k, part in enumerate(learned.parts)
+        }
+        del trees["model"]["encoders"], trees["model"]["weights"]  # those of the first part
+    else:
+        trees["rivals"] = _rivals_part(learned, None)
+    copies = tower_copies(network.encoders.encoders, with_towers)
+    store.save(folder, facts, trees, copies, {"README.md": card(facts, name).encode()})
+
+
+def _task_part(task: Any) -> dict[str, Any]:
+    return {"options": _options_of(task), "state": task.state()}
+
+
+def _weights(network: Network) -> dict[str, Any]:
+    return {key: value.numpy() for key, value in network.state_dict().items()}
+
+
+def _rivals_part(learned: Learned, first: Learned | None) -> dict[str, Any] | None:
+    """None where they are those of the first of several models."""
+    if first is not None and learned.rivals is first.rivals:
+        return None
+    return {"plain": {view: part.state() for view, part in learned.plains.items()}, "state": learned.rivals.state()}
 
 
 def load(folder: str | Path, own: Mapping[str, torch.nn.Module] | None = None) -> tuple[dict[str, Any], Learned]:
@@ -110,12 +136,40 @@ def _again(
     folder: Path, facts: Mapping[str, Any], parts: Mapping[str, Any], own: Mapping[str, torch.nn.Module]
 ) -> tuple[dict[str, Any], Learned]:
     """What ``load`` returns, from what the store holds."""
-    recipe = facts["recipe"]
-    plan = Plan.of(recipe["fusion"], recipe["task"], recipe["options"])
+    recipe, schema = facts["recipe"], Schema.from_json(facts["schema"])
+    known = {name: facts[name] for name in ("history", "data", "made", "valid")}
+    if "models" not in facts:
+        tree = {**parts["model"], "rivals": parts["rivals"]}
+        return recipe, _part_again(folder, facts, tree, own, schema, facts["regressions"], known, None)
+    learned: list[Learned] = []
+    for k, about in enumerate(facts["models"]):
+        mine = {"history": [], "data": {}, "made": {"seed": about["seed"]}, "valid": None}
+        part = {view: deepcopy(module) for view, module in own.items()}
+        learned.append(_part_again(
+            folder, facts, parts[f"part-{k}"], part, schema, about["regressions"], mine, learned[0] if k else None
+        ))
     task = tasks.make(recipe["task"], **parts["model"]["task"]["options"])
     task.load(parts["model"]["task"]["state"])
-    encoders, conditions = encoders_again(parts["model"]["encoders"], own, folder)
-    weights = {key: torch.tensor(value) for key, value in parts["model"]["weights"].items()}
+    first, share = learned[0], blend.Share(**facts["regressions"])
+    return recipe, Learned(first.network, task, schema, first.plains, first.rivals, share, known, learned)
+
+
+def _part_again(
+    folder: Path, facts: Mapping[str, Any], tree: Mapping[str, Any], own: Mapping[str, torch.nn.Module], schema: Schema,
+    share: Mapping[str, Any], known: dict[str, Any], first: Learned | None,
+) -> Learned:
+    """One model from its state trees.
+
+    Args:
+        known: its own facts.
+        first: of several models the first, whose rivals it may share.
+    """
+    recipe = facts["recipe"]
+    plan = Plan.of(recipe["fusion"], recipe["task"], recipe["options"])
+    task = tasks.make(recipe["task"], **tree["task"]["options"])
+    task.load(tree["task"]["state"])
+    encoders, conditions = encoders_again(tree["encoders"], own, folder)
+    weights = {key: torch.tensor(value) for key, value in tree["weights"].items()}
 
     def made() -> Network:
         return Network(Encoders(encoders, conditions), plan.fusion, task, **plan.training.network())
@@ -130,12 +184,11 @@ def _again(
             )
         network = made()
     network.load_state_dict(weights)
-    schema = Schema.from_json(facts["schema"])
-    plains = plains_again(parts["rivals"]["plain"], schema)
-    return recipe, Learned(
-        network.eval(), task, schema, plains, Rivals.load(parts["rivals"]["state"]), blend.Share(**facts["regressions"]),
-        {name: facts[name] for name in ("history", "data", "made", "valid")},
-    )
+    if tree["rivals"] is None:
+        plains, rivals = first.plains, first.rivals
+    else:
+        plains, rivals = plains_again(tree["rivals"]["plain"], schema), Rivals.load(tree["rivals"]["state"])
+    return Learned(network.eval(), task, schema, plains, rivals, blend.Share(**share), known)
 
 
 def encoder_parts(encoders: Encoders) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from . import keep, processes
+from . import keep, processes, several
 from .contracts import Encoder, Plain
 from .data import joined
 from .data.cache import Cache
@@ -49,7 +49,7 @@ from .learn.features import Encoded, Prepared, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
 from .learn.late import fit_late, out_of_fold, sentence
 from .learn.loop import train
-from .learn.plan import Plan
+from .learn.plan import Plan, check_several
 from .learn.resume import Checkpoints
 from .learn.rivals import Rivals, subsets_of
 from .learn.tune import Verdict, to_tune, tune, weigh
@@ -91,6 +91,9 @@ class Model(ClassifierMixin, BaseEstimator):
             then; the schedule of the rate is shortened in time. What comes before and after training is
             done all the same.
         tensorboard: folder for TensorBoard files: loss, rate and validation figures of each epoch.
+        folds: fit so many models, each on all but one fold of the records, and average their answers; every record
+            is judged by the model that has seen neither it nor its group (cross validation; Stone 1974).
+        seeds: fit so many models, of this seed and those after it, on the same records, and average their answers.
 
     Attributes:
         classes_: (C,) after fit.
@@ -112,7 +115,8 @@ class Model(ClassifierMixin, BaseEstimator):
         encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
         group: str | None = None, seed: int = 0, split: str | None = None, on_bad: str = "mask", max_bad: float = 0.2,
         tune: str | Sequence[str] | None = None, download: bool = False, cache: bool = True, verbose: bool = False,
-        time_limit: float | None = None, tensorboard: str | Path | None = None,
+        time_limit: float | None = None, tensorboard: str | Path | None = None, folds: int | None = None,
+        seeds: int = 1,
     ) -> None:
         self.target = target
         self.task = task
@@ -132,6 +136,13 @@ class Model(ClassifierMixin, BaseEstimator):
         self.verbose = verbose
         self.time_limit = time_limit
         self.tensorboard = tensorboard
+        self.folds = folds
+        self.seeds = seeds
+
+    #: Given to one of several models by those who fit them: a cache, and the model of another seed on the same records.
+    _cache_given: Cache | None = None
+    _elder: Model | None = None
+    several_: several.Several | None = None
 
     # --- learning --------------------------------------------------------------------------------
 
@@ -154,6 +165,9 @@ class Model(ClassifierMixin, BaseEstimator):
             BadTable, BadColumn, BadOption: what is wrong, where, and the cure.
             Interrupted: by Ctrl-C or SIGTERM in training, with ``checkpoints``, after one was written.
         """
+        if check_several(self.folds, self.seeds, self.tune):
+            several.fit(self, records, y, valid, checkpoints, resume)
+            return self
         job = self._begin(records, y, valid)
         self._look(job)
         job.kept = self._kept(job, checkpoints, resume)
@@ -209,16 +223,19 @@ class Model(ClassifierMixin, BaseEstimator):
             dict(self.encoders or {}), job.plan.options, job.cells, job.train_rows, seed=self.seed,
             download=self.download, say=job.talk.say, check=lambda: self._check_faults(job.cells),
         ), keep.fitted_parts, lambda parts: keep.fitted_again(parts, dict(self.encoders or {})))
+        elder = self._elder
+        if elder:  # what learns nothing by chance is that of the first seed
+            job.encoders |= {view: one for view, one in elder.network_.encoders.encoders.items() if one.frozen}
         job.tuned = to_tune(self.tune, job.encoders)
         for encoder in job.encoders.values():
             if encoder.tower:
                 encoder.positions = job.positions
-        job.plains = job.kept.stage(
+        job.plains = elder.plains_ if elder else job.kept.stage(
             "plain", lambda: fit_plain(job.encoders, job.cells, job.train_rows, self.seed),
             lambda plains: {view: part.state() for view, part in plains.items()},
             lambda states: keep.plains_again(states, job.schema),
         )
-        cache = Cache() if self.cache else Cache.off()
+        cache = self._cache_given or (Cache() if self.cache else Cache.off())
         cache.shared = True
         job.found = gather(job.encoders, job.plains, job.cells, cache, positions=job.positions, bar=job.talk.bar)
         self._check_faults(job.cells)
@@ -234,7 +251,7 @@ class Model(ClassifierMixin, BaseEstimator):
             bad = joined.bad_rows(job.cells)
             job.train_rows, job.valid_rows = np.setdiff1d(job.train_rows, bad), np.setdiff1d(job.valid_rows, bad)
         job.labels = job.task.encode(job.targets)
-        job.rivals = job.kept.stage("rivals", lambda: self._rivals(job), Rivals.state, Rivals.load)
+        job.rivals = elder.rivals_ if elder else job.kept.stage("rivals", lambda: self._rivals(job), Rivals.state, Rivals.load)
 
     def _rivals(self, job: _Job) -> Rivals:
         def part(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -373,6 +390,23 @@ class Model(ClassifierMixin, BaseEstimator):
         self.classes_ = np.array(learned.task.classes)
         self.history_, self.data_report_ = learned.facts["history"], learned.facts["data"]
         self.made_, self.valid_ = learned.facts["made"], learned.facts["valid"]
+        if learned.parts:
+            self.several_ = several.Several(learned.facts["made"]["several"]["kind"], [
+                type(self)(**self.get_params(deep=False) | {
+                    "folds": None, "seeds": 1, "seed": part.facts["made"]["seed"],
+                })._accepted(part) for part in learned.parts
+            ], list(learned.task.classes))
+            self.rivals_, self.regressions_ = self.several_.rivals(), self.several_.share()
+
+    def _accepted(self, learned: keep.Learned) -> Model:
+        self._accept(learned)
+        return self
+
+    def _take_over(self, made: several.Several, task: Any, schema: Schema, facts: dict[str, Any]) -> None:
+        """Be the models that were fitted: ``network_`` and ``plains_`` are the first one's."""
+        first = made.models[0]
+        self._accept(keep.Learned(first.network_, task, schema, first.plains_, made.rivals(), made.share(), facts))
+        self.several_ = made
 
     # --- answering -------------------------------------------------------------------------------
 
@@ -490,6 +524,8 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _mixed(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
         """(N, C): the network's answer and the regressions', by their shares."""
+        if self.several_:
+            return self.several_.mixed(tokens, plain, mask_NV, self.task_.prior())
         ours = answer(self.network_, tokens, mask_NV)
         weight = self.regressions_.weight
         if not weight:
@@ -498,17 +534,30 @@ class Model(ClassifierMixin, BaseEstimator):
         return ((1 - weight) * ours + weight * theirs).astype(np.float32)
 
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
+        cells = self._cells(records)
+        if self.several_:
+            return cells, *self.several_.numbers(cells, rivals=rivals)
+        return cells, *self._numbers(cells, rivals=rivals)
+
+    def _cells(self, records: Records) -> dict[str, Cells]:
         check_common(records, self.schema_, (self.target, self.group, self.split))
-        cells = read_cells(records, self.schema_)
-        worth = self.cache and len(records) >= FEW_TO_CACHE
+        return read_cells(records, self.schema_)
+
+    def _numbers(
+        self, cells: Mapping[str, Cells], *, rivals: bool, memo: dict[Any, Any] | None = None
+    ) -> tuple[Gathered, Any]:
+        """Features and tokens of cells; ``memo`` is shared by several models that read the same ones."""
+        n = next(iter(cells.values())).n
+        worth = self.cache and n >= FEW_TO_CACHE
         talk = Talk(self.verbose and worth)
         encoders = dict(self.network_.encoders.encoders.items())
+        cache = self._cache_given or (Cache() if worth else Cache.off())
         found = gather(
-            encoders, self.plains_ if rivals else None, cells, Cache() if worth else Cache.off(),
-            positions=self.network_.fusion.positions, bar=talk.bar,
+            encoders, self.plains_ if rivals else None, cells, cache, positions=self.network_.fusion.positions,
+            bar=talk.bar, memo=memo,
         )
         views = found.views(dict(self.network_.encoders.conditions.items()))
-        return cells, found, encode(self.network_, views) if len(records) else {}
+        return found, encode(self.network_, views) if n else {}
 
     def _check_faults(self, cells: Mapping[str, Cells]) -> None:
         """Stop where the policy says so, table by table."""
@@ -572,8 +621,9 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _learned(self) -> keep.Learned:
         facts = {"history": self.history_, "data": self.data_report_, "made": self.made_, "valid": self.valid_}
+        parts = [one._learned() for one in self.several_.models] if self.several_ else []
         return keep.Learned(
-            self.network_, self.task_, self.schema_, self.plains_, self.rivals_, self.regressions_, facts
+            self.network_, self.task_, self.schema_, self.plains_, self.rivals_, self.regressions_, facts, parts
         )
 
     @classmethod

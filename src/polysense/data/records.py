@@ -88,6 +88,10 @@ class Records:
     def __repr__(self) -> str:
         return f"Records({self.source}: {len(self)} records of {', '.join(self.names)})"
 
+    def origin(self, i: int) -> int:
+        """The row of record ``i`` in the table that these were taken from."""
+        return int(i) if self._rows is None else int(self._rows[i])
+
     def cell(self, name: str, i: int) -> Any:
         """One value, None if missing."""
         i = range(len(self))[int(i)]

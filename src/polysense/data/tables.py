@@ -230,6 +230,6 @@ def row_name(tables: Sequence[Table], row: int) -> str:
     """How the user knows a row that is counted over all tables."""
     for table in tables:
         if row < len(table.records):
-            return f"{table.records.source} row {row}"
+            return f"{table.records.source} row {table.records.origin(row)}"
         row -= len(table.records)
     raise IndexError(row)

@@ -217,15 +217,23 @@ def _results(facts: Mapping[str, Any]) -> str:
         _baseline(key, scores): scores for key, scores in valid["baselines"].items() if scores
     }
     measures = [key for key in _METRICS if all(key in scores for scores in shown.values())]
+    which = counted(valid["records"], "validation record")
+    if folds(facts):
+        which = f"{counted(valid['records'], 'record')}, each judged by the model that saw neither it nor its group,"
     lines = [
-        f"On {counted(valid['records'], 'validation record')}{groups}, with 95 % bootstrap intervals. Higher is better, but "
-        "for log loss and calibration error.",
+        f"On {which}{groups}, with 95 % bootstrap intervals. Higher is better, but for log loss and calibration error.",
         "", "| | " + " | ".join(map(words, measures)) + " |", "|---|" + "---|" * len(measures),
     ]
     for label, scores in shown.items():
         figures = (scores[key] for key in measures)
         lines.append(f"| {label} | " + " | ".join(map(_figure, figures)) + " |")
     return "\n".join(lines)
+
+
+def folds(facts: Mapping[str, Any]) -> int:
+    """Of how many folds the model is; 0 if it is of none."""
+    several = facts["made"].get("several") or {}
+    return several["count"] if several.get("kind") == "folds" else 0
 
 
 def _data(facts: Mapping[str, Any]) -> str:
@@ -258,6 +266,14 @@ def _made(facts: Mapping[str, Any]) -> str:
         "`polysense fit TABLE --recipe FILE --out DIR` takes:",
         "", _fence(yaml.safe_dump(recipe, allow_unicode=True, sort_keys=False).strip(), "yaml"),
     ]
+    several = made.get("several")
+    if several:
+        alone = "; ".join(
+            f"{words(name)} {one['mean']:.3f} on average, deviation {one['deviation']:.3f}"
+            for name, one in several["spread"].items()
+        )
+        lines += ["", f"It is {several['count']} models, one of each of {several['count']} {several['kind']}, whose answers "
+                  f"are averaged. Each alone: {alone}."]
     if facts["towers"]:
         lines += ["", "| Tower | View | From | Licence | sha256 of its weights |", "|---|---|---|---|---|"]
         for view, tower in facts["towers"].items():

@@ -113,14 +113,23 @@ def tell_kinds(part: Encoder | Plain, cells: Cells) -> None:
 
 def gather(
     encoders: Mapping[str, Encoder], plains: Mapping[str, Plain] | None, cells: Mapping[str, Cells], cache: Cache,
-    *, positions: bool = False, bar: Bar,
+    *, positions: bool = False, bar: Bar, memo: dict[Any, Any] | None = None,
 ) -> Gathered:
     """Run every frozen part once over all records and read every cell of the others once.
 
     Args:
         plains: {view: fitted plain features}; None where no rival will be asked.
         positions: keep all positions of frozen towers (the fusion wants them).
+        memo: of the outputs of towers for these cells, where several models read them; it grows.
     """
+    def computed(part: Encoder | Plain, view: str, **more: Any) -> Features:
+        if memo is None or not part.cached:
+            return frozen(part, cells[view], cache, **more)
+        key = view, part.fingerprint(), more.get("pool", True)
+        if key not in memo:
+            memo[key] = frozen(part, cells[view], cache, **more)
+        return memo[key]
+
     names = sorted(encoders)
     found = Gathered(names, np.zeros((0, 0), bool))
     for view in names:
@@ -128,17 +137,17 @@ def gather(
         with bar(f"{view}: read by {encoder.name}", int(mine.present.sum())) as advance:
             # a tuned tower neither reads nor fills the cache: only frozen outputs lie there
             if encoder.frozen:
-                found.outputs[view] = frozen(encoder, mine, cache, pool=not positions, advance=advance)
+                found.outputs[view] = computed(encoder, view, pool=not positions, advance=advance)
             else:
                 found.prepared[view] = Prepared.of(encoder, mine, advance=advance)
         if plains is None:
             continue
         if view in plains:
-            found.plain[view] = frozen(plains[view], mine, cache)
+            found.plain[view] = computed(plains[view], view)
         else:
             output = found.outputs.get(view)
             if output is None or len(output.shape) != 2:  # the rivals of a tuned tower read its frozen original, pooled
-                output = frozen(encoder if encoder.frozen else encoder.original(), mine, cache)
+                output = computed(encoder if encoder.frozen else encoder.original(), view)
             found.plain[view] = output
     found.present_NV = np.stack([cells[view].present for view in names], 1) if names else np.zeros((0, 0), bool)
     return found

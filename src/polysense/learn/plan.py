@@ -65,6 +65,25 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         tasks[settings["task"]]
 
 
+def check_several(folds: int | None, seeds: int, tune: Any) -> str | None:
+    """"folds", "seeds", or None for one model.
+
+    Raises:
+        BadOption: a number that cannot be, or what does not go together.
+    """
+    for name, value, least in (("folds", folds, 2), ("seeds", seeds, 1)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least):
+            raise BadOption(f"{name}={value!r} must be a whole number of at least {least}")
+    if folds is None and seeds == 1:
+        return None
+    if folds is not None and seeds > 1:
+        raise BadOption(f"folds={folds} and seeds={seeds} do not go together; give one of them")
+    kind = "folds" if folds is not None else "seeds"
+    if tune:
+        raise BadOption(f"tune and {kind} do not go together: every model would keep towers of its own; give one of them")
+    return kind
+
+
 @dataclass
 class Plan:
     """The user's options, checked before any data is read.

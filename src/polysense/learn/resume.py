@@ -31,6 +31,8 @@ from ..errors import BadModel, BadOption, CannotWrite, Interrupted, Mistake
 KEEP = 2
 #: Seconds after which the end of an epoch, a good moment to stop at, is worth a checkpoint.
 EPOCH_SECONDS = 5.0
+#: How the names in a folder of ours begin; "fold-" and "seed-" are folders of several fits.
+_OURS = ("stage-", "step-", "tune-", ".begun.", ".stage-", ".step-", ".tune-", "fold-", "seed-")
 #: A checkpoint may cost this share of the time since the one before.
 MOST = 0.02
 
@@ -310,7 +312,7 @@ def brief(values: Any) -> str:
 
 
 def _ours(name: str) -> bool:
-    return name == "begun" or name.startswith(("stage-", "step-", "tune-", ".begun.", ".stage-", ".step-", ".tune-"))
+    return name == "begun" or name.startswith(_OURS)
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from ..errors import BadOption
 #: Optimiser -> its highest rate and its weight decay where none are named. Decay is decoupled (taken off the weight)
 #: in adamw and nadam, in the others a term of the gradient, where much less of it does the same.
 OPTIMISERS = {
-    "adamw": (3e-3, 0.3), "adam": (3e-3, 0.0), "nadam": (3e-3, 0.3), "rmsprop": (1e-3, 0.0), "adagrad": (1e-2, 0.0),
-    "sgd": (1e-2, 1e-3), "gd": (0.1, 1e-3),
+    "adamw": (3e-3, 0.3), "adam": (3e-3, 0.0), "nadam": (3e-3, 0.3), "rmsprop": (1e-3, 0.0), "adagrad": (3e-2, 0.0),
+    "sgd": (5e-2, 1e-3), "gd": (0.3, 1e-3),
 }
 SCHEDULES = ("one-cycle", "cosine", "linear", "step", "plateau", "constant")
 
@@ -23,7 +23,7 @@ class Training:
         epochs: passes over the training records.
         batch: records per step.
         rate: highest learning rate; None takes the optimiser's own: 0.003 for adamw, adam and nadam, 0.001 for
-            rmsprop, 0.01 for adagrad and sgd, 0.1 for gd.
+            rmsprop, 0.03 for adagrad, 0.05 for sgd, 0.3 for gd.
         encoder_rate: highest rate of the encoders trained from scratch, where it is to be another one than
             ``rate``; None takes ``rate``. (Towers that are tuned: ``tune.rate``.)
         optimiser: "adamw" (Loshchilov and Hutter 2019, arXiv:1711.05101), "adam" (Kingma and Ba 2015,
