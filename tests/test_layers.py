@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from polysense import demo
 from polysense.errors import BadOption
-from polysense.layers import CELLS, Block, Condition, Drop, Recurrent, Slots, masked_softmax, positions, stack_views
+from polysense.layers import CELLS, Block, Condition, Drop, Recurrent, Slots, by_length, masked_softmax, positions, stack_views
 from polysense.tokens import Tokens
 
 
@@ -162,6 +162,32 @@ def test_options_of_a_recurrent_network():
     with pytest.raises(BadOption, match="width 5"):
         Recurrent(3, 5)
     assert Recurrent(3, 5, both=False).dim == 5
+
+
+def test_groups_of_like_length_answer_as_one_batch():
+    """Holes, an empty record and gradients included; the longest group alone pays for the longest record."""
+    torch.manual_seed(3)
+    block, seen = Block(4, 2, 0.0).eval(), []
+    mask_BT = torch.arange(20) < torch.tensor([2, 20, 3, 0, 1, 5, 4, 2, 3])[:, None]
+    mask_BT[1, 4:9] = False
+    x_BTD = torch.randn(9, 20, 4, requires_grad=True)
+
+    def run(x, mask):
+        seen.append(tuple(x.shape[:2]))
+        return block(x, mask)
+
+    def real(y):
+        return torch.where(mask_BT[..., None], y, 0.0)
+
+    grouped = real(by_length(run, x_BTD, mask_BT, 4))
+    assert seen == [(4, 2), (4, 5), (1, 20)]
+    whole = real(block(x_BTD, mask_BT))
+    torch.testing.assert_close(grouped, whole, atol=1e-6, rtol=1e-5)
+    slopes = [torch.autograd.grad(y.square().sum(), x_BTD)[0] for y in (grouped, whole)]
+    torch.testing.assert_close(*slopes, atol=1e-5, rtol=1e-4)
+    seen.clear()
+    by_length(run, x_BTD[:, :3], mask_BT[:, :3], 4)
+    assert seen == [(9, 3)], "little padding: one piece"
 
 
 def test_drop_by_hand():

@@ -395,6 +395,26 @@ def test_a_transformer_of_no_blocks_is_scaled_vectors_and_waves():
     torch.testing.assert_close(encoder({"ids": ids, "mask": ids > 0}).x[0], expected)
 
 
+def test_sizes_and_dropout_are_those_asked_for():
+    rnn, transformer = fitted(TextRnn(dim=8, layers=2, dropout=0.5)), fitted(TextTransformer(dim=8, depth=3, heads=2, dropout=0.5))
+    assert rnn.net.net.num_layers == 2 and [block.heads for block in transformer.blocks] == [2, 2, 2]
+    assert not TextTransformer(dim=8, depth=1, heads=2, dropout=0.0).dropout
+    for encoder in (rnn, transformer):
+        encoder.train()
+        assert not torch.equal(answer(encoder, TEXTS).pooled(), answer(encoder, TEXTS).pooled())
+
+
+def test_texts_of_like_length_are_asked_together(monkeypatch):
+    """32 short texts and a long one: the long one is asked apart, and nothing else changes."""
+    encoder = fitted(TextTransformer(dim=8, split="character"))
+    texts, asked, attend = ["red", "a"] * 16 + ["red bus car " * 9], [], encoder._attend
+    monkeypatch.setattr(encoder, "_attend", lambda x, mask: asked.append(tuple(x.shape[:2])) or attend(x, mask))
+    grouped = answer(encoder, texts)
+    assert asked == [(16, 1), (16, 3), (1, 107)]
+    torch.testing.assert_close(answer(encoder, texts[-1:]).x[0], grouped.x[-1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(answer(encoder, texts[:1]).x[0], grouped.x[0, :3], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("net", NETS)
 def test_it_learns(net):
     """A column whose class is one word, or for the nets that read order, which of two words comes first."""

@@ -176,6 +176,34 @@ def positions(length: int, dim: int) -> Tensor:
     return torch.where(step_D % 2 == 0, angle_TD.sin(), angle_TD.cos())
 
 
+def by_length(run: Callable[[Tensor, Tensor], Tensor], x_BTD: Tensor, mask_BT: Tensor, size: int = 16) -> Tensor:
+    """What a network gives that pays for padding too, asked for records of like length together.
+
+    The answers stay: records are separate. A batch whose padding costs little is asked in one piece.
+
+    Args:
+        run: (b, t, D), mask (b, t) -> (b, t, W), with t up to the last real position of any of its records.
+        size: records asked together.
+
+    Returns:
+        (B, T, W), zeros beyond what was asked.
+
+    >>> mask = torch.arange(8) < torch.tensor([8, 1, 2, 1])[:, None]
+    >>> by_length(lambda x, mask: print(tuple(x.shape)) or x, torch.ones(4, 8, 1), mask, size=2).sum()
+    (2, 1, 1)
+    (2, 8, 1)
+    tensor(18.)
+    """
+    length = mask_BT.shape[1]
+    end_B = (mask_BT * torch.arange(1, length + 1, device=mask_BT.device)).amax(1).clamp_min(1)
+    order_B = end_B.argsort(stable=True)
+    groups = [(part, int(end_B[part[-1]])) for part in order_B.split(size)]
+    if sum(len(part) * end for part, end in groups) > 0.75 * mask_BT.numel():
+        return run(x_BTD, mask_BT)
+    made = [run(x_BTD[part, :end], mask_BT[part, :end]) for part, end in groups]
+    return torch.cat([nn.functional.pad(y, (0, 0, 0, length - y.shape[1])) for y in made])[order_B.argsort()]
+
+
 class Recurrent(nn.Module):
     """A recurrent network over the real positions of each record, which may stand anywhere.
 

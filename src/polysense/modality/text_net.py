@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..contracts import Batch, Encoder, State
 from ..data.vectors import read_vectors
 from ..errors import BadOption, NotFitted
-from ..layers import CELLS, Block, Recurrent, positions
+from ..layers import CELLS, Block, Recurrent, by_length, positions
 from ..registry import encoders
 from ..tokens import Tokens
 from ..writing import STOP_WORDS, chinese_words, clean, padded, parts, without
@@ -249,8 +249,9 @@ class Bag(TextNet):
     """Learned vectors of tokens, with a learned weight for each.
 
     Deep averaging (Iyyer et al. 2015, aclanthology P15-1162) with a weight: pooled, token t counts
-    softplus(w_t) / sum_s softplus(w_s). Wins where single words decide and records are few; loses where
-    their order does. Costs O(T D) per record and (D + 1) numbers a token of the vocabulary.
+    softplus(w_t) / sum_s softplus(w_s). Wins among the trained ones where single words decide and texts are
+    short; loses where their order counts, and to text.plain below some thousand records. Costs O(T D) per
+    record and D + 1 numbers a token of the vocabulary.
 
     Args:
         weighted: learn how much each token counts.
@@ -281,8 +282,8 @@ class TextCnn(TextNet):
     Kim 2014, arXiv:1408.5882, eq. 1 to 3: c[t] = relu(W x[t : t + h] + b) for each window h, here
     about every position (zeros beyond the ends), then max over t. The first position of the answer is that maximum,
     which pooling takes; the others are the c[t], for fusions that attend. Wins where a phrase of a few
-    words decides wherever it stands; loses where distant words belong together. Costs
-    O(T D^2 h) per record and D^2 h + D numbers, h the mean window.
+    words decides wherever it stands; loses where distant words belong together, and to text.plain below
+    some thousand records. Costs O(T D^2 h) per record and D^2 h + D numbers, h the mean window.
 
     Args:
         windows: tokens that a filter sees, for each kind of filter; D is shared out among the kinds.
@@ -345,7 +346,7 @@ class TextRnn(TextNet):
     Equations of the cells: ``layers.Recurrent``. The first position of the answer, which pooling takes, is
     the last state: of both directions the forward state at the last token beside the backward state at the
     first (Schuster and Paliwal 1997), or the maximum over time (Conneau et al. 2017, arXiv:1705.02364).
-    Wins where order and negation decide; loses to averages on short labels and few records. Costs
+    Wins where order decides over some distance; loses to averages on short labels and few records. Costs
     O(T D^2) per record, one token after the other; 8 D^2 numbers a layer for an LSTM, 6 D^2 for a GRU, 2 D^2
     for tanh (three quarters of that in both directions).
 
@@ -397,7 +398,8 @@ class TextTransformer(TextNet):
 
     Vaswani et al. 2017, arXiv:1706.03762: x[t] = sqrt(D) e[t] + p[t], then ``depth`` blocks (pre-norm, Xiong
     et al. 2020, arXiv:2002.04745), x += softmax(Q K^T / sqrt(D / heads)) V and x += feed(x), and a last norm;
-    pooled by mean. Wins with many records and long texts; loses to all others here on few. Costs
+    pooled by mean; texts of like length are asked together (``layers.by_length``). Wins with very many records
+    and long texts; loses to all others here on few. Costs
     O(T D^2 + T^2 D) per record and 8 D^2 numbers a block.
 
     Args:
@@ -422,6 +424,9 @@ class TextTransformer(TextNet):
     def forward(self, batch: Batch, context: Tokens | None = None) -> Tokens:
         _, mask_BT, x_BTD = self.look_up(batch)
         x_BTD = x_BTD * self.dim**0.5 + positions(mask_BT.shape[1], self.dim).to(x_BTD.device)
+        return Tokens(self.norm(by_length(self._attend, x_BTD, mask_BT)), mask_BT)
+
+    def _attend(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         for block in self.blocks:
             x_BTD = block(x_BTD, mask_BT)
-        return Tokens(self.norm(x_BTD), mask_BT)
+        return x_BTD
