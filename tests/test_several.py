@@ -199,6 +199,14 @@ def test_a_file_that_is_bad_in_one_record_is_bad_in_all(folder):
     assert [fault.row for fault in cells.faults] == [0, 1, 2]
 
 
+def test_nothing_in_a_list_is_nothing(folder):
+    """An empty place between two files is none: neither a file nor a fault."""
+    cells = cells_of(['["a.png", null, "", "b.png"]', "[null]"], folder)
+    assert np.asarray(frozen(Redness(), cells, Cache.off()))[:, 0].tolist() == [15, 0]
+    assert not cells.faults and cells.further == {"p": 0} and cells.present.tolist() == [True, False]
+    assert cells_of([[None, "a.png"], [None]], folder).present.tolist() == [True, False]
+
+
 def test_a_value_of_its_own_is_the_first_file_that_can_be_used(folder):
     cells = cells_of(['["no.png", "cut.png", "d.png", "a.png"]', '["no.png", "cut.png"]'], folder)
     values = cells.values()

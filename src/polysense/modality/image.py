@@ -44,11 +44,9 @@ def square(picture: np.ndarray, pixels: int) -> np.ndarray:
         return np.asarray(small)
     inside = np.asarray(small)
     edge = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).mean(0).round()
-    out = np.empty((pixels, pixels, 3), np.uint8)
-    out[:] = edge.astype(np.uint8)
-    left, top = (pixels - inner[0]) // 2, (pixels - inner[1]) // 2
-    out[top : top + inner[1], left : left + inner[0]] = inside
-    return out
+    whole = Pillow.new("RGB", (pixels, pixels), tuple(edge.astype(int).tolist()))
+    whole.paste(small, ((pixels - inner[0]) // 2, (pixels - inner[1]) // 2))
+    return np.asarray(whole)
 
 
 def squares(pictures: Sequence[np.ndarray], pixels: int) -> np.ndarray:
