@@ -143,6 +143,8 @@ def test_a_trained_encoder_sees_every_piece(folder, monkeypatch, held, positions
     found = [row[mask].tolist() for row, mask in zip(tokens.x[..., 0], tokens.mask, strict=True)]
     assert found == ([[200, 400], [], [10, 60, 120], [20]] if positions else [[300], [], [50], [20]])
     assert "pieces" not in views.batch(np.array([1, 3]))["p"]
+    kept = features.encode(network, views, np.array([3, 2, 0, 1]), batch=2)["p"]  # blocks of different lengths
+    assert [row[mask].tolist() for row, mask in zip(kept.x[..., 0], kept.mask, strict=True)] == found
 
 
 def test_places_and_weights_go_with_their_positions():
@@ -309,6 +311,22 @@ def test_sounds_go_the_same_way():
 
 
 # the door -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fusion", ["transformer", "concat"])
+def test_a_fusion_that_reads_positions_reads_those_of_all_pictures(folder, fusion):
+    """Cells of one to three pictures beside a text: trained and answered in blocks of different lengths."""
+    names = [["a.png"], ["b.png", "c.png"], ["d.png", "e.png", "a.png"], None]
+    rows = [{"photo": names[i % 4], "note": f"word {i % 5}", "label": "ab"[i % 2]} for i in range(80)]
+    options = {"photo.widths": [4], "photo.pixels": 4, "train.epochs": 2, "train.dim": 8, "train.members": 2, "train.batch": 7}
+    if fusion == "transformer":
+        options |= {"fusion.heads": 2, "fusion.positions": True}
+    encoders = {"photo": "image.cnn", "note": "text.plain"}
+    model = polysense.Model("label", fusion=fusion, encoders=encoders, options=options, columns={"note": "text"}, cache=False)
+    model.fit(as_records(rows, folder=folder))
+    whole = model.predict_proba(as_records(rows, folder=folder))
+    for row in (1, 2, 3):
+        np.testing.assert_allclose(model.predict_proba(as_records(rows[row : row + 1], folder=folder))[0], whole[row], atol=1e-5)
 
 
 def test_a_model_of_cells_with_several_pictures(folder, tmp_path):
