@@ -11,16 +11,18 @@ above 0.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from common import Line, machine, say, show, write
+from common import OUT, Line, machine, say, show
 
 #: Student's 97.5 % point for 1 to 9 degrees of freedom.
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 TRAIN, TEST = 600, 2000
+FOUND = OUT / "strengths.jsonl"
 Draw = Callable[[np.random.Generator, int], tuple[dict[str, np.ndarray], np.ndarray]]
 
 
@@ -145,20 +147,35 @@ def accuracy(name: str, fusion: str, seed: int, steps: int = 240) -> float:
 def run(
     sets: Sequence[str] = tuple(SETS), wanted: Sequence[str] | None = None, seeds: Sequence[int] = (0, 1, 2, 3, 4)
 ) -> list[Line]:
-    """Try the expected winners and losers of every set, or the fusions named, and say who won."""
-    found: dict[str, dict[str, list[float]]] = {}
+    """Try the expected winners and losers of every set, or the fusions named, and say who won.
+
+    What bench/out/strengths.jsonl holds already is not run again: a run that was cut off goes on.
+    """
     lines = []
-    started = time.process_time()
     for name in sets:
         made = SETS[name]
-        those = wanted or [*made.winners, *made.losers]
-        found[name] = {}
-        for fusion in those:
-            found[name][fusion] = [accuracy(name, fusion, seed) for seed in seeds]
-            say(f"{name}: {fusion} {np.mean(found[name][fusion]):.3f}, {time.process_time() - started:.0f} CPU s so far")
-        lines += verdicts(name, found[name])
-        write("strengths", {"seeds": list(seeds), "cpu_seconds": time.process_time() - started, "sets": found})
+        for seed in seeds:
+            for fusion in wanted or [*made.winners, *made.losers]:
+                if (name, fusion, seed) not in known():
+                    started = time.process_time()
+                    one = {"set": name, "fusion": fusion, "seed": seed, "accuracy": accuracy(name, fusion, seed)}
+                    one["cpu_seconds"] = round(time.process_time() - started, 2)
+                    OUT.mkdir(exist_ok=True)
+                    with FOUND.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(one) + "\n")
+                    say(f"{name}: {fusion}, seed {seed}: {one['accuracy']:.3f}, {one['cpu_seconds']} CPU s")
+        lines += verdicts(name, {
+            fusion: [known()[name, fusion, seed] for seed in seeds] for fusion in wanted or [*made.winners, *made.losers]
+        })
     return lines
+
+
+def known() -> dict[tuple[str, str, int], float]:
+    """{(set, fusion, seed): accuracy} of earlier runs."""
+    if not FOUND.is_file():
+        return {}
+    ones = map(json.loads, FOUND.read_text(encoding="utf-8").splitlines())
+    return {(one["set"], one["fusion"], one["seed"]): one["accuracy"] for one in ones}
 
 
 def verdicts(name: str, scores: dict[str, list[float]]) -> list[Line]:
