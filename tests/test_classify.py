@@ -1,4 +1,4 @@
-"""Tasks: laws that every one keeps, and classify by hand. B records, D width, C classes."""
+"""classify by hand. B records, D width, C classes."""
 
 from __future__ import annotations
 
@@ -11,107 +11,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polysense.contracts import digest, to_tensors
 from polysense.errors import BadOption, BadTable
 from polysense.registry import tasks
 from polysense.tokens import Tokens
 
 WORDS = ["cat", "dog", "dog", "cow", "cat", "dog"]
-#: Targets for a task that takes others than words.
-VALUES: dict[str, list] = {}
 
 
 def fitted(name: str, values: list | None = None, **options):
     torch.manual_seed(0)
     task = tasks.make(name, **options)
-    task.fit(values or VALUES.get(name, WORDS))
+    task.fit(values or WORDS)
     return task
 
 
 def fused(batch: int = 6, dim: int = 8) -> Tokens:
     return Tokens.single(torch.randn(batch, dim))
-
-
-@pytest.fixture(params=list(tasks))
-def task(request):
-    return fitted(request.param)
-
-
-def targets_of(task) -> dict[str, torch.Tensor]:
-    return to_tensors(task.encode(VALUES.get(task.name, WORDS)))
-
-
-def test_targets_are_arrays_with_a_row_for_each_record(task):
-    assert all(len(array) == 6 for array in task.encode(VALUES.get(task.name, WORDS)).values())
-
-
-def test_loss_and_answer_have_a_row_for_each_record(task):
-    head, tokens = task.head(8), fused()
-    loss, answer = task.loss(head, tokens, targets_of(task)), task.answer(head, tokens)
-    assert loss.shape == (6,) and torch.isfinite(loss).all()
-    assert len(answer) == 6 and len(task.decode(answer.detach().numpy())) == 6
-
-
-def test_records_are_separate(task):
-    head, tokens, targets = task.head(8), fused(), targets_of(task)
-    for i in range(6):
-        alone = Tokens(tokens.x[i : i + 1], tokens.mask[i : i + 1])
-        mine = {key: value[i : i + 1] for key, value in targets.items()}
-        torch.testing.assert_close(task.loss(head, alone, mine)[0], task.loss(head, tokens, targets)[i])
-        torch.testing.assert_close(task.answer(head, alone)[0], task.answer(head, tokens)[i])
-
-
-def test_every_parameter_of_the_head_gets_gradient(task):
-    head = task.head(8)
-    task.loss(head, fused(), targets_of(task)).sum().backward()
-    for key, parameter in head.named_parameters():
-        assert parameter.grad.abs().sum() > 0, key
-
-
-def test_a_fused_position_that_is_masked_is_never_read(task):
-    head = task.head(8)
-    x, mask = torch.randn(6, 3, 8), torch.tensor([[True, True, False]] * 6)
-    spoilt = torch.where(mask[..., None], x, torch.nan)
-    assert torch.equal(task.answer(head, Tokens(x, mask)), task.answer(head, Tokens(spoilt, mask)))
-
-
-def test_state_survives_json(task):
-    again = tasks.make(task.name)
-    again.load(json.loads(json.dumps(task.state())))
-    assert digest(again.state()) == digest(task.state())
-    np.testing.assert_array_equal(again.prior(), task.prior())
-    torch.manual_seed(1)
-    head, tokens = task.head(8), fused()
-    assert torch.equal(again.answer(head, tokens), task.answer(head, tokens))
-    assert again.decode(task.answer(head, tokens).detach().numpy()) == task.decode(task.answer(head, tokens).detach().numpy())
-
-
-def test_options_survive_json_and_are_kept(task):
-    known = {option.name: option.default for option in tasks.about(task.name).options.values()}
-    again = tasks.make(task.name, **json.loads(json.dumps(known)))
-    assert {key: getattr(again, key) for key in known} == known
-    for option in tasks.about(task.name).options.values():
-        assert option.help, option.name
-        with pytest.raises(BadOption, match=f"did you mean '{option.name}'"):
-            tasks.make(task.name, **{option.name + "x": 1})
-
-
-def test_a_late_task_agrees_with_itself(task):
-    """The loss of the combined answer is the head's loss where one view's answer is the combined one."""
-    if not task.late:
-        pytest.skip("cannot be answered view by view")
-    head, tokens, targets = task.head(8), fused(), targets_of(task)
-    torch.testing.assert_close(
-        task.answer_loss(task.answer(head, tokens), targets), task.loss(head, tokens, targets), atol=1e-4, rtol=1e-4
-    )
-
-
-def test_a_teacher_that_agrees_teaches_nothing(task):
-    head, tokens = task.head(8), fused()
-    lesson = task.teach(head, tokens, task.answer(head, tokens).detach())
-    torch.testing.assert_close(lesson, torch.zeros(6), atol=1e-6, rtol=0)
-    other = task.teach(task.head(8), tokens, task.answer(head, tokens).detach())
-    assert (other > 0).all()
 
 
 # classify -------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_equals_scikit_learn(monkeypatch, classes, limit, subset, filled):
     monkeypatch.setattr(module, "_KERNEL_LIMIT", limit)
     monkeypatch.setattr(module, "_FEW_VALID", 20)
     monkeypatch.setattr(module, "subsets_of", lambda views: [subset])
-    monkeypatch.setattr(Rivals, "_rank", lambda self, judged: VIEWS)
+    monkeypatch.setattr(Rivals, "_rank", lambda self, judged, yardstick: VIEWS)
     (f, p, y), (fv, pv, yv), (ft, pt, yt) = (records(n, classes, s) for n, s in ((240, 0), (200, 1), (80, 2)))
     ours = Rivals.train(f, p, y, fv, pv, yv, views=VIEWS, classes=classes)
     x, xv, xt = (by_hand(*part, f, p, subset) for part in ((f, p), (fv, pv), (ft, pt)))

@@ -125,7 +125,7 @@ def fit(
     valid: Annotated[Path | None, typer.Option(metavar="TABLE", help="Validation table. [default: a fifth of TABLE]", show_default=False, rich_help_panel=RECORDS)] = None,
     on_bad: Annotated[str | None, typer.Option(metavar="POLICY", help="Unreadable cells: error, mask or drop. [default: mask]", show_default=False, rich_help_panel=RECORDS)] = None,
     max_bad: Annotated[float | None, typer.Option(metavar="SHARE", help="Share of a column's cells that may be unreadable. [default: 0.2]", show_default=False, rich_help_panel=RECORDS)] = None,
-    task: Annotated[str | None, typer.Option(metavar="NAME", help="Task, see: polysense list tasks. [default: classify]", show_default=False, rich_help_panel=PARTS)] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="Task, see: polysense list tasks. [default: guessed: classify, or regress for a target of many numbers]", show_default=False, rich_help_panel=PARTS)] = None,
     fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion, see: polysense list fusions. [default: concat]", show_default=False, rich_help_panel=PARTS)] = None,
     encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders. image.pretrained:TOWER takes a tower's name, a folder or a hub id. May be repeated.", rich_help_panel=PARTS)] = [],
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as train.epochs=20, fusion.heads=2, task.smoothing=0, VIEW.pixels=64, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
@@ -515,19 +515,19 @@ def _answer_lines(model: Any, answers: Any) -> tuple[list[str], Iterator[tuple[A
 
     bad = {cell["row"] for cell in answers.bad_cells if cell["action"] != LEFT_OUT}
     dropped = bad if model.on_bad == "drop" else set()
-    names = model.classes_.tolist()
+    names = model.task_.columns()
     named = model.schema_.id_column if model.schema_.id_column in answers.records.names else None
 
     def lines() -> Iterator[tuple[Any, ...]]:
         for part in blocks(len(answers.records)):  # a large table's answers as Python numbers would fill the memory
             rows = np.arange(part.start, part.stop)
             ids = [(value,) for value in answers.records.column(named, rows)] if named else [()] * len(rows)
-            said = model.task_decode(answers.probabilities[part])
-            numbers = answers.probabilities[part].astype(float).round(6).tolist()
+            said = model.task_decode(answers.answers[part])
+            numbers = answers.answers[part].astype(float).round(6)[:, : len(names)].tolist()
             for row, own, one, p in zip(rows.tolist(), ids, said, numbers, strict=True):
                 yield (row, *own, *([None] * (1 + len(names)) if row in dropped else [one, *p]))
 
-    return ["row", *(["id"] if named else []), "prediction", *(f"probability_{name}" for name in names)], lines()
+    return ["row", *(["id"] if named else []), "prediction", *names], lines()
 
 
 def _print_csv(names: list[str], lines: Iterator[tuple[Any, ...]]) -> None:
@@ -546,7 +546,7 @@ def _show_some(model: Any, test: Path, count: int = 5) -> None:
     some = records.take(range(0, len(records), max(1, len(records) // count))[:count])
     answers = model.answers(some)
     print("\nA few records it has never seen:")
-    for i, row in enumerate(answers.probabilities):
+    for i, row in enumerate(answers.answers):
         text = next((str(some.cell(name, i)) for name in ("english", "text") if name in some.names and some.cell(name, i)), "")
         said = model.classes_[row.argmax()]
         print(f"  {text[:44]:<46} says {said} ({row.max():.2f}), is {some.cell('label', i)}")
@@ -554,13 +554,16 @@ def _show_some(model: Any, test: Path, count: int = 5) -> None:
 
 def _about_model(folder: Path) -> str:
     from . import store
+    from .judge.evaluate import number, words
     from .talk import counted
 
     facts, _ = store.load(folder)
     recipe, made, data = facts["recipe"], facts["made"], facts["data"]
     lines = [
-        f"{folder}: {recipe['task']} '{recipe['target']}' into {len(facts['classes'])} classes: "
-        + ", ".join(map(str, facts["classes"][:20])) + (" ..." if len(facts["classes"]) > 20 else ""),
+        f"{folder}: {recipe['task']} '{recipe['target']}'" + (
+            f" into {len(facts['classes'])} classes: " + ", ".join(map(str, facts["classes"][:20]))
+            + (" ..." if len(facts["classes"]) > 20 else "") if facts["classes"] else ", a number"
+        ),
         f"fusion {recipe['fusion']}, seed {recipe['seed']}, {data['train']} training and {data['valid']} validation records, "
         f"{made['cpu_seconds']} CPU s, {made['date']}",
         *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
@@ -571,8 +574,12 @@ def _about_model(folder: Path) -> str:
         "made with " + ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version),
     ]
     if facts["valid"] and facts["valid"]["scores"]:
-        score = facts["valid"]["scores"]["accuracy"]
-        lines.append(f"validation accuracy {score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]")
+        main = facts["valid"].get("main", "accuracy")
+        score = facts["valid"]["scores"][main]
+        if score["value"] is not None:
+            lines.append(f"validation {words(main)} " + " ".join(
+                (number(score["value"], main), f"[{number(score['low'], main)}, {number(score['high'], main)}]")
+            ))
     return "\n".join(lines)
 
 

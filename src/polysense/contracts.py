@@ -184,16 +184,24 @@ class Task:
     targets. Targets are a dict of arrays with first axis B, so that several targets are several
     entries.
 
+    Inside, the network may answer on a scale of its own (standardised numbers): ``restore`` gives answers
+    back as the user knows them. ``prior``, ``answer``, ``watch`` speak the inner scale, everything from
+    ``restore`` on (yardstick, decode, mixture, judge) the user's.
+
     Class attributes:
+        kind: what an answer is: "classes" (probabilities of one of C classes), "labels" (of each of L labels)
+            or "numbers". It decides which regressions are its rivals and how the report shows it.
         needs_positions: the head reads positions (a caption's attention), so the fusion must keep them.
         averages: answers of several members may be averaged.
         late: views may be answered one by one (late fusion, a head per view).
     """
 
     name: ClassVar[str] = ""
+    kind: ClassVar[str] = "classes"
     needs_positions: bool = False
     averages: bool = True
     late: bool = True
+    classes: Sequence[Any] = ()
 
     def fit(self, values: Sequence[Any]) -> None: ...
 
@@ -234,9 +242,32 @@ class Task:
         """(C,): the answer when every view is absent."""
         raise NotImplementedError
 
-    def decode(self, answers: np.ndarray) -> list[Any]:
-        """Answers -> predictions as the user knows them."""
+    def restore(self, answers: np.ndarray) -> np.ndarray:
+        """Answers of the network -> answers in the target's unit."""
+        return answers
+
+    def judged(self, values: Sequence[Any]) -> np.ndarray:
+        """(N, ...): targets as the yardstick takes them, on the scale of restored answers."""
+        return next(iter(self.encode(values).values()))
+
+    def yardstick(self) -> Any:
+        """The ``metrics.Yardstick`` of restored answers."""
         raise NotImplementedError
+
+    def check(self, records: int, target: str | None) -> None:
+        """Refuse, after ``fit`` on so many training records, a target that is of another kind in truth."""
+
+    def about(self, target: str | None) -> str:
+        """What is learned, in a line: classes with their counts, the range of numbers."""
+        return f"learning {target!r}" if target else "learning the target"
+
+    def decode(self, answers: np.ndarray) -> list[Any]:
+        """Restored answers -> predictions as the user knows them."""
+        raise NotImplementedError
+
+    def columns(self) -> list[str]:
+        """Names of the restored answers' columns in a file of predictions; empty where the prediction says it all."""
+        return []
 
 
 def digest(tree: Any) -> str:

@@ -72,7 +72,8 @@ def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towe
             "encoders": {view: full_name(encoder) for view, encoder in network.encoders.encoders.items()},
         },
         "towers": {view: part["state"]["tower"] for view, part in encoders.items() if "tower" in part["state"]},
-        "classes": list(learned.task.classes), "schema": learned.schema.to_json(), "regressions": vars(learned.share),
+        "answers": learned.task.kind, "classes": list(learned.task.classes),
+        "schema": learned.schema.to_json(), "regressions": vars(learned.share),
     }
     task = learned.task
     if getattr(task, "counts", None) is not None:

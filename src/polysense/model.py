@@ -32,14 +32,16 @@ from .data.tables import (
     divide,
     groups_of,
     joined_groups,
+    judge_targets,
     open_table,
     row_name,
     scored,
+    target_faults,
 )
-from .errors import BadOption, BadTable, NotFitted, memory_told
+from .errors import BadOption, NotFitted, memory_told
 from .hub import find_model
 from .judge import notebook
-from .judge.evaluate import evaluate
+from .judge.evaluate import evaluate, words
 from .judge.facts import data_facts, fingerprint, made_facts, shown_made, versions
 from .learn import blend
 from .learn.begin import begin
@@ -53,9 +55,10 @@ from .learn.plan import Plan, check_several
 from .learn.resume import Checkpoints
 from .learn.rivals import Rivals, subsets_of
 from .learn.tune import Verdict, to_tune, tune, weigh
+from .metrics import Resamples
 from .network import Encoders, Network
 from .registry import tasks
-from .talk import Talk, class_line, counted
+from .talk import Talk, counted
 
 #: Below this many records a look into the disk cache costs more than it can save.
 FEW_TO_CACHE = 32
@@ -70,7 +73,7 @@ class Model(ClassifierMixin, BaseEstimator):
 
     Args:
         target: column to predict; may be left out if ``fit`` gets ``y``.
-        task: name of a task, see ``polysense list tasks``.
+        task: name of a task, see ``polysense list tasks``; guessed from the target if None.
         columns: {column: kind} where the guess is to be overruled.
         views: {view: columns that form it together}: {"both": ["title", "body"]} or {"both": "title+body"}. Texts are
             joined by a newline, pictures and sounds stand in one record; they are no views of their own any more.
@@ -110,7 +113,7 @@ class Model(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, target: str | None = None, *, task: str = "classify", columns: Mapping[str, str] | None = None,
+        self, target: str | None = None, *, task: str | None = None, columns: Mapping[str, str] | None = None,
         views: Mapping[str, str | Sequence[str]] | None = None, fusion: str = "concat",
         encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
         group: str | None = None, seed: int = 0, split: str | None = None, on_bad: str = "mask", max_bad: float = 0.2,
@@ -171,7 +174,8 @@ class Model(ClassifierMixin, BaseEstimator):
         job = self._begin(records, y, valid)
         self._look(job)
         job.kept = self._kept(job, checkpoints, resume)
-        work = f"learning {counted(len(job.task.classes), 'class')} from {counted(len(job.train_rows), 'record')}"
+        what = counted(len(job.task.classes), "class") if job.task.kind == "classes" else job.task.name
+        work = f"learning {what} from {counted(len(job.train_rows), 'record')}"
         cure = "fewer classes or records need less, and so do a smaller train.members and train.dim"
         with memory_told(work, cure), job.kept:
             self._encode(job)
@@ -202,11 +206,11 @@ class Model(ClassifierMixin, BaseEstimator):
                 for part in filter(lambda part: part.outside, joined.each(mine)):
                     job.talk.say(_outside(part))
         self._check_faults(job.cells)
-        job.task = tasks.make(self.task, **job.plan.options["task"])
+        job.task = tasks.make(job.name, **job.plan.options["task"])
         job.targets = [value for table in job.tables for value in table.targets]
         job.task.fit([job.targets[i] for i in job.train_rows])
-        _check_classes(job.task, len(job.train_rows), self.target)
-        job.talk.say(class_line(self.target, dict(zip(map(str, job.task.classes), job.task.counts.tolist(), strict=True))))
+        job.task.check(len(job.train_rows), self.target)
+        job.talk.say(job.task.about(self.target))
 
     def _kept(self, job: _Job, folder: str | Path | None, resume: bool) -> Checkpoints:
         """Where this fit is kept while it is unfinished; another table or other settings are told from these facts."""
@@ -239,7 +243,7 @@ class Model(ClassifierMixin, BaseEstimator):
         cache.shared = True
         job.found = gather(job.encoders, job.plains, job.cells, cache, positions=job.positions, bar=job.talk.bar)
         self._check_faults(job.cells)
-        job.talk.bad_cells(joined.faults(job.cells), len(job.targets))
+        job.talk.bad_cells(target_faults(job.tables) + joined.faults(job.cells), len(job.targets))
         job.leaks = joined.leaks(job.cells, job.train_rows, job.valid_rows)
         for view, same in job.leaks.items():
             job.talk.say(
@@ -250,18 +254,20 @@ class Model(ClassifierMixin, BaseEstimator):
         if self.on_bad == "drop":
             bad = joined.bad_rows(job.cells)
             job.train_rows, job.valid_rows = np.setdiff1d(job.train_rows, bad), np.setdiff1d(job.valid_rows, bad)
-        job.labels = job.task.encode(job.targets)
+        job.labels, job.judged = job.task.encode(job.targets), job.task.judged(job.targets)
+        job.yardstick = job.task.yardstick()
         job.rivals = elder.rivals_ if elder else job.kept.stage("rivals", lambda: self._rivals(job), Rivals.state, Rivals.load)
 
     def _rivals(self, job: _Job) -> Rivals:
         def part(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
             blocks = only_of(job.found.plain, rows)
-            return blocks, job.found.present_NV[rows], job.labels["label"][rows]
+            return blocks, job.found.present_NV[rows], job.judged[rows]
 
         with job.talk.bar("regressions to compare with", 2 * len(subsets_of(job.found.names))) as advance:
             rivals = Rivals.train(
-                *part(job.train_rows), *part(job.valid_rows), views=job.found.names, classes=len(job.task.classes),
-                seed=self.seed, progress=lambda done, total: advance(1),
+                *part(job.train_rows), *part(job.valid_rows), views=job.found.names, classes=len(job.task.prior()),
+                seed=self.seed, progress=lambda done, total: advance(1), yardstick=job.yardstick,
+                prior=None if job.task.kind == "classes" else job.task.restore(job.task.prior()),
             )
         if rivals.sampled:
             job.talk.say(f"the rivals were trained on a sample of {rivals.sampled:,} records")
@@ -345,8 +351,9 @@ class Model(ClassifierMixin, BaseEstimator):
         valid = job.valid_rows
         tokens = encode(job.network, views, valid)
         return weigh(
-            lambda mask: answer(job.network, tokens, mask), job.rivals,
-            only_of(job.found.plain, valid), job.found.present_NV[valid], job.labels["label"][valid], given=given,
+            lambda mask: job.task.restore(answer(job.network, tokens, mask)), job.rivals,
+            only_of(job.found.plain, valid), job.found.present_NV[valid], job.judged[valid], given=given,
+            yardstick=job.yardstick,
         )
 
     def _finish(self, job: _Job) -> None:
@@ -354,10 +361,13 @@ class Model(ClassifierMixin, BaseEstimator):
         network, valid = job.network.cpu().eval(), job.valid_rows
         tokens = encode(network, job.views, valid) if len(valid) else {}
         share = job.share or self._share(job, tokens)
-        job.talk.say(f"answers: {1 - share.weight:.0%} network, {share.weight:.0%} logistic regressions on the same views")
+        plain = "ridge" if job.task.kind == "numbers" else "logistic"
+        job.talk.say(f"answers: {1 - share.weight:.0%} network, {share.weight:.0%} {plain} regressions on the same views")
         self._accept(keep.Learned(network, job.task, job.schema, job.plains, job.rivals, share, {
             "history": job.history,
-            "data": data_facts(job.tables, job.schema, job.cells, job.train_rows, valid, job.leaks),
+            "data": data_facts(
+                job.tables, job.schema, job.cells, job.train_rows, valid, job.leaks, target_faults(job.tables)
+            ),
             "made": made_facts(
                 seed=self.seed, source=job.tables[0].records.source, training=job.plan.training, started=job.started
             ) | ({"tuned": job.tuning} if job.tuning else {}) | ({"fusion": job.fusing} if job.fusing else {}),
@@ -379,15 +389,15 @@ class Model(ClassifierMixin, BaseEstimator):
             return blend.Share(float(job.plan.training.regressions))
         valid = job.valid_rows
         return blend.choose(
-            lambda mask: answer(job.network, tokens, mask), job.rivals,
-            only_of(job.found.plain, valid), job.found.present_NV[valid],
-            job.labels["label"][valid],
+            lambda mask: job.task.restore(answer(job.network, tokens, mask)), job.rivals,
+            only_of(job.found.plain, valid), job.found.present_NV[valid], job.judged[valid], job.yardstick,
         )
 
     def _accept(self, learned: keep.Learned) -> None:
         self.network_, self.task_, self.schema_ = learned.network, learned.task, learned.schema
         self.plains_, self.rivals_, self.regressions_ = learned.plains, learned.rivals, learned.share
-        self.classes_ = np.array(learned.task.classes)
+        if learned.task.classes:
+            self.classes_ = np.array(learned.task.classes)
         self.history_, self.data_report_ = learned.facts["history"], learned.facts["data"]
         self.made_, self.valid_ = learned.facts["made"], learned.facts["valid"]
         if learned.parts:
@@ -412,11 +422,18 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def predict(self, records: Any) -> np.ndarray:
         """(N,) predictions, one for every record in its order."""
-        return np.array(self.task_decode(self.predict_proba(records)))
+        return np.array(self.task_decode(self.answers(records).answers))
 
     def predict_proba(self, records: Any) -> np.ndarray:
-        """(N, C) probabilities in the order of ``classes_``; the training prior where nothing is present."""
-        return self.answers(records).probabilities
+        """(N, C) probabilities in the order of ``classes_``; the training prior where nothing is present.
+
+        Raises:
+            BadOption: the answers are numbers.
+        """
+        self._ready()
+        if self.task_.kind == "numbers":
+            raise BadOption(f"the task {self.task_.name} answers with numbers, which have no probabilities; call predict")
+        return self.answers(records).answers
 
     def task_decode(self, answers: np.ndarray) -> list[Any]:
         """Answers -> predictions as the target holds them."""
@@ -430,20 +447,23 @@ class Model(ClassifierMixin, BaseEstimator):
             records = [dict.fromkeys(self.schema_.views[0].columns)] * len(records)
         records = as_records(records)
         cells, found, tokens = self._read(records, rivals=self.regressions_.weight > 0)
-        probabilities = np.zeros((0, len(self.classes_)))
+        answers = np.zeros((0, len(self.task_.prior())))
         if len(records):
-            probabilities = self._mixed(tokens, found.plain, found.present_NV)
+            answers = self._mixed(tokens, found.plain, found.present_NV)
         return Answers(
-            records, probabilities, found.present_NV, joined.faults(cells), self._remarks(records, cells),
+            records, answers, found.present_NV, joined.faults(cells), self._remarks(records, cells),
             classes=list(self.task_.classes), views=list(found.names),
         )
 
     def score(self, records: Any, y: Sequence[Any] | None = None) -> float:
-        """Accuracy on the records that have a target."""
+        """Accuracy on the records that have a target; of numbers R², as scikit-learn's regressors have it."""
         self._ready()
-        table = scored(open_table(records, self.target, y, lambda note: None))
-        labels = self.task_.encode([table.targets[row] for row in table.rows])["label"]
-        return float((self.predict_proba(table.records)[table.rows].argmax(1) == labels).mean())
+        table = scored(open_table(records, self.target, y, lambda note: None, self.task_.kind))
+        targets = self.task_.judged([table.targets[row] for row in table.rows])
+        answers = self.answers(table.records).answers[table.rows]
+        name = "r2" if self.task_.kind == "numbers" else "accuracy"
+        once = Resamples(len(targets), samples=1)
+        return self.task_.yardstick().judge(answers, targets, once, measures=[name]).values[name]
 
     def evaluate(
         self, records: Any, y: Sequence[Any] | None = None, *, subsets: bool = False, by: str | None = None,
@@ -463,7 +483,8 @@ class Model(ClassifierMixin, BaseEstimator):
         """
         self._ready()
         talk = Talk(self.verbose)
-        table = scored(open_table(records, self.target, y, talk.say))
+        table = scored(open_table(records, self.target, y, talk.say, self.task_.kind))
+        judge_targets(table, on_bad=self.on_bad, max_bad=self.max_bad)
         values = None if by is None else column_of(table.records, by)
         cells, found, tokens = self._read(table.records, rivals=True)
         self._check_faults(cells)
@@ -474,8 +495,9 @@ class Model(ClassifierMixin, BaseEstimator):
             found, tokens.only(rows) if len(rows) else tokens, rows, table.targets, groups_of(table.records, self.group),
             subsets=subsets, samples=samples, by=None if values is None else (by, [values[row] for row in rows]),
         )
-        talk.bad_cells(joined.faults(cells), len(table.records))
-        return result | {"bad_cells": joined.faults(cells)}
+        bad = table.faults + joined.faults(cells)
+        talk.bad_cells(bad, len(table.records))
+        return result | {"bad_cells": bad}
 
     def report(self, evaluation: Mapping[str, Any], records: Any, title: str = "", lang: str = "en") -> str:
         """An evaluation as one HTML page without outside resources.
@@ -496,7 +518,8 @@ class Model(ClassifierMixin, BaseEstimator):
         say, records = Words(lang), as_records(records)
         encoders = dict(self.network_.encoders.encoders.items())
         recipe = {
-            **{name: getattr(self, name) for name in ("target", "task", "columns", "views", "fusion")},
+            "target": self.target, "task": self.task_.name,
+            **{name: getattr(self, name) for name in ("columns", "views", "fusion")},
             "encoders": self._encoders(),
             **{name: getattr(self, name) for name in ("options", "group", "seed", "split", "on_bad", "max_bad")},
         }
@@ -504,7 +527,9 @@ class Model(ClassifierMixin, BaseEstimator):
             evaluation, title=title or say("title", target=self.target or say("target"), source=records.source), lang=lang,
             history=self.history_, mistakes=with_cells(evaluation["mistakes"], read_cells(records, self.schema_)),
             data=self.data_report_,
-            made=shown_made(self.made_, recipe, encoders, self.regressions_.weight, fingerprint(self.network_)),
+            made=shown_made(
+                self.made_, recipe, encoders, self.regressions_.weight, fingerprint(self.network_), self.task_.kind
+            ),
         )
 
     def _evaluation(
@@ -512,26 +537,29 @@ class Model(ClassifierMixin, BaseEstimator):
         groups: Sequence[Any] | None, *, subsets: bool, samples: int, by: tuple[str, list[Any]] | None = None,
     ) -> dict[str, Any]:
         """Judge the given rows; ``tokens`` are of these rows, everything else is of all."""
-        labels = self.task_.encode([targets[row] for row in rows])["label"]
-        unseen = Counter(str(targets[row]) for row, label in zip(rows, labels, strict=True) if label < 0)
+        mine = [targets[row] for row in rows]
+        judged, unseen = self.task_.judged(mine), Counter()
+        if self.task_.kind == "classes":
+            unseen = Counter(str(name) for name, label in zip(mine, judged, strict=True) if label < 0)
         plain = only_of(found.plain, rows)
         return evaluate(
-            lambda mask: self._mixed(tokens, plain, mask), found.present_NV[rows], labels,
-            views=found.names, classes=list(self.task_.classes), prior=self.task_.prior(), rivals=self.rivals_,
+            lambda mask: self._mixed(tokens, plain, mask), found.present_NV[rows], judged,
+            views=found.names, classes=list(self.task_.classes), prior=self.task_.restore(self.task_.prior()),
+            yardstick=self.task_.yardstick(), rivals=self.rivals_,
             features=plain, groups=None if groups is None else _numbered([groups[row] for row in rows]), subsets=subsets,
             samples=samples, seed=self.seed, rows=rows.tolist(), unseen=unseen, by=by,
         )
 
     def _mixed(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
-        """(N, C): the network's answer and the regressions', by their shares."""
+        """(N, C): the network's answer and the regressions', by their shares, in the target's unit."""
         if self.several_:
-            return self.several_.mixed(tokens, plain, mask_NV, self.task_.prior())
-        ours = answer(self.network_, tokens, mask_NV)
+            return self.several_.mixed(tokens, plain, mask_NV, self.task_.restore(self.task_.prior()))
+        ours = self.task_.restore(answer(self.network_, tokens, mask_NV))
         weight = self.regressions_.weight
         if not weight:
             return ours
         theirs = blend.regressions(self.rivals_, plain, mask_NV, self.regressions_.kind)
-        return ((1 - weight) * ours + weight * theirs).astype(np.float32)
+        return ((1 - weight) * ours + weight * theirs).astype(ours.dtype)
 
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
         cells = self._cells(records)
@@ -660,26 +688,35 @@ class Answers:
     """What a model says of records, and what it found in them.
 
     Attributes:
-        probabilities: (N, C); rows that were dropped hold the answer all the same.
+        answers: (N, C) probabilities or numbers; rows that were dropped hold the answer all the same.
         present_NV: bool, views read.
         bad_cells: entries of the data report.
         remarks: sentences for the user.
-        classes: C names.
+        classes: C names; none where answers are numbers.
         views: V names.
     """
 
     records: Records
-    probabilities: np.ndarray
+    answers: np.ndarray
     present_NV: np.ndarray
     bad_cells: list[dict[str, Any]]
     remarks: list[str]
     classes: list[Any]
     views: list[str]
 
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(N, C), where the answers are probabilities."""
+        return self.answers
+
     def _repr_html_(self) -> str:
-        best = self.probabilities.argmax(1) if len(self.probabilities) else np.zeros(0, int)
+        if not self.classes:
+            said, sure = self.answers[:, 0].tolist(), None
+        else:
+            best = self.answers.argmax(1) if len(self.answers) else np.zeros(0, int)
+            said, sure = [self.classes[c] for c in best], self.answers[np.arange(len(best)), best]
         return notebook.answers_html(
-            [self.classes[c] for c in best], self.probabilities[np.arange(len(best)), best],
+            said, sure,
             [[view for view, there in zip(self.views, row, strict=True) if there] for row in self.present_NV[:10]],
             len(self.bad_cells),
         )
@@ -692,6 +729,7 @@ class _Job:
     plan: Plan
     tables: list[Table]
     schema: Schema
+    name: str  # of the task
     talk: Talk
     started: float  # CPU seconds
     began: float  # on the clock
@@ -706,7 +744,9 @@ class _Job:
     plains: dict[str, Plain] = None
     found: Gathered = None
     leaks: dict[str, int] = None
-    labels: dict[str, np.ndarray] = None
+    labels: dict[str, np.ndarray] = None  # as the network learns them
+    judged: np.ndarray = None  # as the yardstick takes them
+    yardstick: Any = None
     rivals: Rivals = None
     network: Network = None
     views: Views = None
@@ -717,20 +757,6 @@ class _Job:
     history: list[dict[str, float]] = None
 
 
-def _check_classes(task: Any, records: int, target: str | None) -> None:
-    """Refuse a target that is an id or a number in truth.
-
-    Raises:
-        BadTable: more than twenty classes with fewer than two records each.
-    """
-    count = len(task.classes)
-    if count > max(20, records / 2):
-        raise BadTable(
-            f"the target{f' {target!r}' if target else ''} holds {count:,} classes in {records:,} training records; with "
-            "fewer than two records a class nothing can be learned, and an id or a measured number is no class"
-        )
-
-
 def _numbered(names: Sequence[Any]) -> np.ndarray:
     """Equal names, equal numbers."""
     numbers: dict[Any, int] = {}
@@ -739,10 +765,10 @@ def _numbered(names: Sequence[Any]) -> np.ndarray:
 
 def _figures(epoch: Mapping[str, float]) -> str:
     text = f"loss {epoch['loss']:.3f}"
-    if "valid_accuracy" in epoch:
-        loss = f"validation loss {epoch['valid_loss']:.3f}, " if "valid_loss" in epoch else "validation "
-        text += f", {loss}accuracy {epoch['valid_accuracy']:.3f}"
-    return text
+    rest = {key.removeprefix("valid_"): value for key, value in epoch.items() if key.startswith("valid_")}
+    loss = f"validation loss {rest.pop('loss'):.3f}, " if "loss" in rest else "validation "
+    shown = [f"{words(key)} {value:.3f}" for key, value in rest.items() if key in ("accuracy", "rmse", "mae", "micro_f1")]
+    return text + (f", {loss}{', '.join(shown)}" if shown else "")
 
 
 def _outside(cells: Cells) -> str:

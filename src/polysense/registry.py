@@ -40,13 +40,18 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of an entry without importing it."""
+    """What is known of an entry without importing it.
+
+    Attributes:
+        kind: the class attribute of that name, where there is one: what a task's answers are.
+    """
 
     name: str
     summary: str
     module: str
     qualname: str
     options: dict[str, Option] = field(default_factory=dict)
+    kind: str = ""
 
 
 class Registry:
@@ -119,7 +124,8 @@ class Registry:
             return self._home[name]
         cls = self[name]
         text = inspect.getdoc(cls) or ""
-        return Entry(name, text.split("\n")[0], cls.__module__, cls.__qualname__, options_of(cls))
+        kind = getattr(cls, "kind", "")
+        return Entry(name, text.split("\n")[0], cls.__module__, cls.__qualname__, options_of(cls), kind)
 
     def check(self, name: str, options: Iterable[str], prefix: str = "") -> None:
         """Refuse options that the entry does not have.
@@ -234,7 +240,16 @@ def _entries(tree: ast.Module, decorator: str, module: str) -> Iterable[Entry]:
             if isinstance(mark, ast.Call) and getattr(mark.func, "id", None) == decorator:
                 text = ast.get_docstring(node) or ""
                 options = _options_of(node, classes)
-                yield Entry(ast.literal_eval(mark.args[0]), text.split("\n")[0], module, node.name, options)
+                yield Entry(ast.literal_eval(mark.args[0]), text.split("\n")[0], module, node.name, options, _kind(node))
+
+
+def _kind(node: ast.ClassDef) -> str:
+    """The value of ``kind = "..."`` in a class."""
+    for part in node.body:
+        names = part.targets if isinstance(part, ast.Assign) else [getattr(part, "target", None)]
+        if any(getattr(name, "id", None) == "kind" for name in names) and isinstance(part.value, ast.Constant):
+            return str(part.value.value)
+    return ""
 
 
 def _options_of(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> dict[str, Option]:

@@ -6,7 +6,7 @@ N records of a table.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ import numpy as np
 from ..errors import BadColumn, BadTable
 from ..registry import suggest
 from ..talk import counted
-from . import splits
+from . import splits, targets
 from .records import Records, as_records
 from .rows import blocks
 from .schema import Schema
-from .values import short
+from .values import BadCell
 
 #: Share of the training records that validation gets where no one says otherwise.
 VALID_SHARE = 0.2
@@ -33,34 +33,84 @@ class Table:
     Attributes:
         targets: N of them, None where a record has none.
         rows: of the records that have one.
+        faults: entries of the data report for targets that cannot be read; their records have none.
+        kind: of the targets, see ``targets.reader``.
     """
 
     records: Records
     targets: list[Any]
     rows: np.ndarray
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    kind: str = "classes"
 
 
-def open_table(records: Any, target: str | None, y: Sequence[Any] | None, say: Say) -> Table:
+def open_table(
+    records: Any, target: str | None, y: Sequence[Any] | None, say: Say, kind: str | Callable[[list[Any]], str] = "classes"
+) -> Table:
     """Records with their targets; those without a target are counted aloud and left out of ``rows``.
 
     Args:
         records: whatever ``as_records`` takes.
         target: column that holds the targets, unless ``y`` does.
+        kind: of the task's answers, see ``targets.reader``; or what says it, given the cells.
 
     Raises:
-        BadTable: as many targets as records were needed.
+        BadTable: as many targets as records were needed; a cell that is no class.
         BadColumn: no such column.
     """
     records = as_records(records)
     for note in records.notes:
         say(note)
-    targets = _targets_of(records, target, y)
-    rows = np.array([i for i, value in enumerate(targets) if value is not None], int)
-    if len(rows) < len(targets):
-        without = len(targets) - len(rows)
+    cells = _cells_of(records, target, y)
+    kind = kind if isinstance(kind, str) else kind(cells)
+    found, faults = _read(cells, kind, target)
+    rows = np.array([i for i, value in enumerate(found) if value is not None], int)
+    table = Table(records, found, rows, faults, kind)
+    without = len(found) - len(rows) - len(faults)
+    if without:
         have = "has no target and is" if without == 1 else "have no target and are"
-        say(f"{records.source}: {without} of {counted(len(targets), 'record')} {have} left out")
-    return Table(records, targets, rows)
+        say(f"{records.source}: {without} of {counted(len(found), 'record')} {have} left out")
+    return table
+
+
+def _read(cells: list[Any], kind: str, target: str | None) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Targets, and an entry of the data report for each cell that is none."""
+    read, found, faults = targets.reader(kind), [], []
+    for row, cell in enumerate(cells):
+        try:
+            found.append(read(cell))
+        except BadCell as error:
+            if kind == "classes":
+                raise BadTable(f"the target in row {row} {error.reason}") from None
+            found.append(None)
+            faults.append({"row": row, "column": target or "target", "reason": error.reason, "action": "left out"})
+    return found, faults
+
+
+def judge_targets(table: Table, *, on_bad: str, max_bad: float) -> None:
+    """Stop where the policy for unreadable cells says so.
+
+    Raises:
+        BadTable: a target cannot be read and ``on_bad`` is error, or too many cannot; the sentence names the first.
+    """
+    if not table.faults:
+        return
+    first, bad, there = table.faults[0], len(table.faults), len(table.faults) + len(table.rows)
+    where = f"{table.records.source} row {first['row']}: the target {first['reason']}"
+    if on_bad == "error":
+        raise BadTable(f"{where}; correct the cell, leave it empty, or choose --on-bad mask")
+    if bad > max_bad * there:
+        raise BadTable(
+            f"{where}, as {bad - 1:,} more of {there:,} targets; numbers are expected: correct them, raise --max-bad, or "
+            "choose another task" if bad > 1 else f"{where}; correct the cell, or raise --max-bad"
+        )
+
+
+def target_faults(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Entries of the data report for targets that cannot be read; with a validation table, they say so."""
+    if len(tables) == 1:
+        return list(tables[0].faults)
+    return [fault | {"table": part} for part, table in zip(("train", "valid"), tables, strict=True) for fault in table.faults]
 
 
 def scored(table: Table) -> Table:
@@ -74,14 +124,15 @@ def scored(table: Table) -> Table:
     return table
 
 
-def _targets_of(records: Records, target: str | None, y: Sequence[Any] | None) -> list[Any]:
+def _cells_of(records: Records, target: str | None, y: Sequence[Any] | None) -> list[Any]:
+    """N cells as plain values; equal words are one object."""
     if y is not None:
         if getattr(y, "ndim", 1) != 1:
             raise BadTable(f"the targets have the shape {tuple(y.shape)}; give one target per record, such as y[:, 0]")
         y = list(y)
         if len(y) != len(records):
             raise BadTable(f"{counted(len(y), 'target')} were given for {counted(len(records), 'record')}")
-        return [_as_class(i, value) for i, value in enumerate(y)]
+        return [targets.plain(value) for value in y]
     if target is None:
         raise BadColumn("no target is named; give Model(target) or fit(records, y)")
     if not len(records):
@@ -90,26 +141,9 @@ def _targets_of(records: Records, target: str | None, y: Sequence[Any] | None) -
     known: dict[str, str] = {}  # one object a class, not one a record
     found: list[Any] = []
     for part in blocks(len(records)):
-        values = records.column(target, np.arange(part.start, part.stop))
-        for row, value in enumerate(values, part.start):
-            value = _as_class(row, value)
+        for value in map(targets.plain, records.column(target, np.arange(part.start, part.stop))):
             found.append(known.setdefault(value, value) if isinstance(value, str) else value)
     return found
-
-
-def _as_class(row: int, value: Any) -> Any:
-    """A target as the task compares it: numpy's and Arrow's scalars as Python's own, empty as None.
-
-    Raises:
-        BadTable: it holds several values, or bytes.
-    """
-    value = value.item() if isinstance(value, np.generic) else value
-    value = value.strip() if isinstance(value, str) else value
-    if value is None or value == "" or value != value:
-        return None
-    if isinstance(value, (bytes, list, tuple, set, dict)) or hasattr(value, "__len__") and not isinstance(value, str):
-        raise BadTable(f"the target in row {row} is {short(value)}; a target is one word or number per record")
-    return value if isinstance(value, (str, bool, int, float)) else str(value)  # a date, a decimal number
 
 
 def column_of(records: Records, name: str) -> list[Any]:
@@ -214,7 +248,7 @@ def divide(
         groups = groups_of(first.records, group)
         train_rows, valid_rows = (
             rows[part] for part in splits.split(
-                [first.targets[i] for i in rows], (1 - VALID_SHARE, VALID_SHARE), seed=seed,
+                targets.strata(first.kind, [first.targets[i] for i in rows]), (1 - VALID_SHARE, VALID_SHARE), seed=seed,
                 groups=None if groups is None else [groups[i] for i in rows],
             )
         )

@@ -11,6 +11,8 @@ from .draw import heard, lines, share_bar
 from .spectrogram import height_of
 from .words import Words
 
+#: Facts of the making that have a place of their own.
+_SHOWN = ("parts", "mixture", "recipe", "versions", "train", "answers")
 _MOST_BAD = 50
 _MOST_TEXT = 400
 _OFTEN = 8
@@ -86,17 +88,25 @@ def mistakes(say: Words, shown: Sequence[Mapping[str, Any]]) -> str:
     """A card for each mistake, with all that its record holds.
 
     Args:
-        shown: row, truth, prediction, probability, and cells of ``gallery.with_cells``.
+        shown: row, truth, prediction, probability or error, and cells of ``gallery.with_cells``.
     """
+    numbers = any("error" in one for one in shown)
     cards = "".join(
         "<article><header>"
-        + say("taken", truth=f'<span class="truth">{_said(say, one.get("truth"))}</span>',
+        + say("off" if numbers else "taken", truth=f'<span class="truth">{_said(say, one.get("truth"))}</span>',
               said=f'<span class="guess">{_said(say, one.get("prediction"))}</span>')
-        + f'<small>{say("row_said", row=one.get("row"), probability=say("percent", value=_sure(one["probability"])))}</small>'
-        f'</header>{_cells(say, one.get("cells", ()), one.get("row"))}</article>'
+        + f'<small>{_how_far(say, one)}</small></header>{_cells(say, one.get("cells", ()), one.get("row"))}</article>'
         for one in shown
     )
-    return f'<p>{say("mistakes_words")}</p><div class="gallery">{cards}</div>' if cards else ""
+    words = say("errors_words" if numbers else "mistakes_words")
+    return f'<p>{words}</p><div class="gallery">{cards}</div>' if cards else ""
+
+
+def _how_far(say: Words, one: Mapping[str, Any]) -> str:
+    """The row, and how sure or how far off the answer was."""
+    if "error" in one:
+        return say("row_off", row=one.get("row"), error=f"{one['error']:+.4g}".replace("-", "−"))
+    return say("row_said", row=one.get("row"), probability=say("percent", value=_sure(one["probability"])))
 
 
 def _sure(probability: float) -> str:
@@ -109,6 +119,8 @@ def _sure(probability: float) -> str:
 
 
 def _said(say: Words, name: Any) -> str:
+    if isinstance(name, float):
+        return f"{name:.6g}".replace("-", "−")
     return say("unseen_in_training") if name is None else escape(str(name))
 
 
@@ -257,12 +269,13 @@ def made(say: Words, facts: Mapping[str, Any]) -> str:
     """
     if not facts:
         return ""
-    rest = {name: value for name, value in facts.items() if name not in ("parts", "mixture", "recipe", "versions", "train")}
+    rest = {name: value for name, value in facts.items() if name not in _SHOWN}
     body = _parts(say, facts.get("parts", ()))
     if facts.get("mixture") is not None:
         share = facts["mixture"]
         body += "<p>" + say(
-            "mixture", network=say("percent", value=f"{100 * (1 - share):.0f}"),
+            "mixture_numbers" if facts.get("answers") == "numbers" else "mixture",
+            network=say("percent", value=f"{100 * (1 - share):.0f}"),
             regressions=say("percent", value=f"{100 * share:.0f}"),
         ) + "</p>"
     if facts.get("recipe"):

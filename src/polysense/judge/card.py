@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
+from ..metrics import LOWER_IS_BETTER, UNITS
 from ..talk import counted
-from .evaluate import words
+from .evaluate import line_of, number, words
 
 #: Modality of all views -> the Hub's word for such a task; the Hub has none for several modalities together.
 _PIPELINES = {
@@ -21,7 +22,12 @@ _PIPELINES = {
     "video": "video-classification", "table": "tabular-classification",
 }
 #: Measures in the card: name in an evaluation -> the Hub's name of the metric.
-_METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "log_loss": "log_loss", "ece": "expected_calibration_error"}
+_METRICS = {
+    "accuracy": "accuracy", "macro_f1": "f1", "log_loss": "log_loss", "ece": "expected_calibration_error",
+    "mae": "mae", "rmse": "rmse", "r2": "r2",
+}
+#: Kind of answer -> what the Hub calls its task, after the modality.
+_HUB_TASKS = {"classes": "classification", "numbers": "regression"}
 _FEW_RECORDS = 1000
 _FEW_OF_A_CLASS = 10
 _OFTEN_MISSING = 0.3
@@ -32,7 +38,8 @@ def card(facts: Mapping[str, Any], name: str = "model") -> str:
     """A model card in Markdown under a YAML header.
 
     Args:
-        facts: the top of model.json: recipe, schema, classes, counts, towers, data, made, valid, regressions.
+        facts: the top of model.json: recipe, schema, answers (their kind), classes, counts, towers, data, made, valid,
+            regressions.
         name: of the model.
     """
     recipe = facts["recipe"]
@@ -96,10 +103,12 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
         found.append(
             "The pretrained towers bring along what their own training data held, its gaps and its prejudices included."
         )
-    found.append(
-        "It answers with one of the classes above whatever it is shown, and with their shares in training where a record has "
-        "none of the views."
-    )
+    found.append({
+        "classes": "It answers with one of the classes above whatever it is shown, and with their shares in training where a "
+        "record has none of the views.",
+        "numbers": "It answers with a number whatever it is shown, and with one constant of the training records where a "
+        "record has none of the views; beyond the range it has learned from it knows nothing.",
+    }[_kind(facts)])
     return found
 
 
@@ -107,14 +116,18 @@ def _behind(valid: Mapping[str, Any]) -> list[str]:
     """Baselines that the model does not beat on validation, and probabilities that are off."""
     if not valid.get("scores"):
         return []
-    found, mine = [], valid["scores"]
+    found, mine, main = [], valid["scores"], line_of(valid)[0]
+    sign = -1 if main in LOWER_IS_BETTER else 1
     rivals = {key: scores for key, scores in valid["baselines"].items() if scores}
     better = [
-        _baseline(key, scores) for key, scores in rivals.items()
-        if scores["accuracy"]["value"] >= mine["accuracy"]["value"]
+        _baseline(key, scores, _numbers(valid)) for key, scores in rivals.items()
+        if None not in (scores[main]["value"], mine[main]["value"])
+        and sign * (scores[main]["value"] - mine[main]["value"]) >= 0
     ]
-    if better:
+    if better and main == "accuracy":
         found.append(f"On the validation records it is no more accurate than {_list(better)}.")
+    elif better:
+        found.append(f"On the validation records its {words(main)} is no better than that of {_list(better)}.")
     calibration = (mine.get("ece") or {}).get("value")
     if calibration is not None and calibration > 0.1:
         found.append(
@@ -130,7 +143,9 @@ def _behind(valid: Mapping[str, Any]) -> list[str]:
 def _header(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
     modalities = _modalities(facts)
     languages = sorted({code for codes in (facts["data"].get("languages") or {}).values() for code in codes})
-    pipeline = _PIPELINES.get(modalities[0]) if len(modalities) == 1 else None
+    pipeline = _PIPELINES.get(modalities[0]) if len(modalities) == 1 and _kind(facts) == "classes" else None
+    if modalities == ["table"] and _kind(facts) == "numbers":
+        pipeline = "tabular-regression"
     base = sorted({tower["source"] for tower in facts["towers"].values() if "/" in tower["source"]})
     header = {
         "library_name": "polysense",
@@ -149,7 +164,10 @@ def _index(facts: Mapping[str, Any], name: str, pipeline: str | None) -> list[di
     """The validation results in the Hub's schema."""
     source = str(facts["made"]["source"])
     metrics = [
-        {"type": metric, "value": round(score["value"], 4), "name": words(key) + _interval(score, ", 95 % interval ")}
+        {
+            "type": metric, "value": score["value"] if key in UNITS else round(score["value"], 4),
+            "name": words(key) + _interval(key, score, ", 95 % interval "),
+        }
         for key, metric in _METRICS.items() if (score := _score(facts, key))
     ]
     if not metrics:
@@ -158,7 +176,9 @@ def _index(facts: Mapping[str, Any], name: str, pipeline: str | None) -> list[di
         "name": name,
         "results": [{
             # the Hub wants one of its tasks here: records of several modalities are rows of a table
-            "task": {"type": pipeline or "tabular-classification", "name": _line(facts["recipe"]["target"] or "target")},
+            "task": {
+                "type": pipeline or f"tabular-{_HUB_TASKS[_kind(facts)]}", "name": _line(facts["recipe"]["target"] or "target"),
+            },
             "dataset": {
                 "name": _line(source), "type": re.sub(r"\W+", "-", source).strip("-").lower() or "table",
                 "split": "validation",
@@ -178,9 +198,12 @@ def _score(facts: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
 
 def _what(facts: Mapping[str, Any]) -> str:
     recipe, classes = facts["recipe"], facts["classes"]
+    answers = {
+        "classes": f"one of {counted(len(classes), 'class')}: {_names(map(_md, classes), most=30)}", "numbers": "a number",
+    }[_kind(facts)]
+    plain = "ridge" if _kind(facts) == "numbers" else "logistic"
     lines = [
-        f"A polysense model. It predicts {_md(recipe['target'] or 'the target')}, one of "
-        f"{counted(len(classes), 'class')}: {_names(map(_md, classes), most=30)}. "
+        f"A polysense model. It predicts {_md(recipe['target'] or 'the target')}, {answers}. "
         "Any of the views below may be missing in a record.",
         "", "| View | Columns and their kinds | Read by |", "|---|---|---|",
     ]
@@ -193,7 +216,7 @@ def _what(facts: Mapping[str, Any]) -> str:
     weight = facts["regressions"]["weight"]
     lines += ["", (
         f"The views are joined by the fusion {_md(recipe['fusion'])}. The network gives {1 - weight:.0%} of an answer, "
-        f"logistic regressions on the views that are present give {weight:.0%}."
+        f"{plain} regressions on the views that are present give {weight:.0%}."
     )]
     return "\n".join(lines)
 
@@ -214,19 +237,19 @@ def _results(facts: Mapping[str, Any]) -> str:
         return "There were no validation records."
     groups = f" in {counted(valid['groups'], 'group')}" if valid["groups"] else ""
     shown = {"this model": valid["scores"]} | {
-        _baseline(key, scores): scores for key, scores in valid["baselines"].items() if scores
+        _baseline(key, scores, _numbers(valid)): scores for key, scores in valid["baselines"].items() if scores
     }
     measures = [key for key in _METRICS if all(key in scores for scores in shown.values())]
     which = counted(valid["records"], "validation record")
     if folds(facts):
         which = f"{counted(valid['records'], 'record')}, each judged by the model that saw neither it nor its group,"
     lines = [
-        f"On {which}{groups}, with 95 % bootstrap intervals. Higher is better, but for log loss and calibration error.",
+        f"On {which}{groups}, with 95 % bootstrap intervals. Higher is better, but "
+        f"for {_list([words(key) for key in measures if key in LOWER_IS_BETTER])}.",
         "", "| | " + " | ".join(map(words, measures)) + " |", "|---|" + "---|" * len(measures),
     ]
     for label, scores in shown.items():
-        figures = (scores[key] for key in measures)
-        lines.append(f"| {label} | " + " | ".join(map(_figure, figures)) + " |")
+        lines.append(f"| {label} | " + " | ".join(_figure(key, scores[key]) for key in measures) + " |")
     return "\n".join(lines)
 
 
@@ -285,7 +308,7 @@ def _made(facts: Mapping[str, Any]) -> str:
         rank = tuned["options"]["lora"]
         how = f"through factors of rank {rank}" if rank else "whole, their weights lie here"
         lines += ["", (
-            f"Of these the towers of {_names(_md(view) for view in tuned['views'])} were tuned ({how}): validation log loss "
+            f"Of these the towers of {_names(_md(view) for view in tuned['views'])} were tuned ({how}): validation loss "
             f"{tuned['frozen']['loss']:.3f} with the towers frozen, {tuned['tuned']['loss']:.3f} tuned."
         )]
     return "\n".join(lines)
@@ -312,18 +335,28 @@ def _modalities(facts: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(view["modality"] for view in _view_parts(facts)))
 
 
-def _baseline(key: str, scores: Mapping[str, Any]) -> str:
+def _kind(facts: Mapping[str, Any]) -> str:
+    return facts.get("answers", "classes")
+
+
+def _numbers(valid: Mapping[str, Any]) -> bool:
+    return valid.get("kind") == "numbers"
+
+
+def _baseline(key: str, scores: Mapping[str, Any], numbers: bool = False) -> str:
     if key == "best_single":
         return f"the best single view, {_md(scores['view'])}"
+    if numbers:
+        return {"majority": "the constant of training", "concat_logistic": "plain concatenation (ridge regression)"}[key]
     return {"majority": "the most frequent class", "concat_logistic": "plain concatenation (logistic regression)"}[key]
 
 
-def _interval(score: Mapping[str, Any], before: str = " ") -> str:
-    return "" if score["low"] is None else f"{before}[{score['low']:.3f}, {score['high']:.3f}]"
+def _interval(key: str, score: Mapping[str, Any], before: str = " ") -> str:
+    return "" if score["low"] is None else f"{before}[{number(score['low'], key)}, {number(score['high'], key)}]"
 
 
-def _figure(score: Mapping[str, Any]) -> str:
-    return "-" if score["value"] is None else f"{score['value']:.3f}{_interval(score)}"
+def _figure(key: str, score: Mapping[str, Any]) -> str:
+    return "-" if score["value"] is None else f"{number(score['value'], key)}{_interval(key, score)}"
 
 
 def _names(names: Iterable[str], most: int = _MOST_NAMES) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import SHORT, Draws, Resamples, equal_mass, judge
+from ..metrics import LOWER_IS_BETTER, Draws, Resamples, Yardstick, equal_mass
 
 FEW_TEST = 30  #: judged records below which a figure is shown and not counted
 MOST_VALUES = 30  #: values of a column that are judged each; the rest are judged as one
@@ -85,7 +85,7 @@ def reliability(answers_NC: np.ndarray, targets_N: np.ndarray, draws: Resamples)
 
 def worth(
     answer: Callable[[np.ndarray], np.ndarray], answers_NC: np.ndarray, present_NV: np.ndarray, targets_N: np.ndarray,
-    views: Sequence[str], draws: Resamples,
+    views: Sequence[str], draws: Resamples, yardstick: Yardstick,
 ) -> list[dict[str, Any]]:
     """What each view adds to the others: scores with everything minus scores with the view taken away.
 
@@ -102,14 +102,17 @@ def worth(
         row: dict[str, Any] = {"view": view, "records": len(at), "too_few": len(at) < FEW_TEST, "adds": None}
         if len(at):
             less = np.asarray(answer(without), np.float64)[at]
-            whole, rest = (judge(p, targets_N[at], draws, rows=at, measures=SHORT) for p in (answers_NC[at], less))
+            whole, rest = (
+                yardstick.judge(p, targets_N[at], draws, rows=at, measures=yardstick.short) for p in (answers_NC[at], less)
+            )
             row["adds"] = (whole - rest).scores()
         rows.append(row)
     return rows
 
 
 def by_value(
-    column: str, values: Sequence[Any], answers_NC: np.ndarray, targets_N: np.ndarray, draws: Resamples
+    column: str, values: Sequence[Any], answers_NC: np.ndarray, targets_N: np.ndarray, draws: Resamples,
+    yardstick: Yardstick,
 ) -> dict[str, Any]:
     """Scores for each value of a column, and their difference to the scores of all records, paired.
 
@@ -123,21 +126,61 @@ def by_value(
         {"column", "values": [{"value", "kind", "records", "too_few", "scores", "difference"}]}; kind is value, range,
         others or empty, and ``others`` has the number of its ``values``.
     """
-    parts = _parts(values)
-    whole = judge(answers_NC, targets_N, draws, measures=SHORT)
+    parts, short = _parts(values), yardstick.short
+    whole = yardstick.judge(answers_NC, targets_N, draws, measures=short)
     rows = []
     for part, at in parts:
-        mine = judge(answers_NC[at], targets_N[at], draws, rows=at, measures=SHORT)
+        mine = yardstick.judge(answers_NC[at], targets_N[at], draws, rows=at, measures=short)
         rows.append(part | {
             "records": len(at), "too_few": len(at) < FEW_TEST, "scores": mine.scores(), "difference": (mine - whole).scores()
         })
     return {"column": column, "values": rows}
 
 
-def lowest(by: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The counted value with the lowest accuracy; None where there are not two to compare."""
-    counted = [row for row in by["values"] if not row["too_few"]]
-    return min(counted, key=lambda row: row["scores"]["accuracy"]["value"]) if len(counted) > 1 else None
+def lowest(by: Mapping[str, Any], main: str = "accuracy") -> dict[str, Any] | None:
+    """The counted value with the lowest accuracy (the highest error); None where there are not two to compare."""
+    counted = [row for row in by["values"] if not row["too_few"] and row["scores"][main]["value"] is not None]
+    worse = -1 if is_lower(main) else 1
+    return min(counted, key=lambda row: worse * row["scores"][main]["value"]) if len(counted) > 1 else None
+
+
+def is_lower(name: str) -> bool:
+    """Less of this measure is better."""
+    return name in LOWER_IS_BETTER
+
+
+def clearly_worse(apart: Mapping[str, float | None], main: str) -> bool:
+    """The interval of a difference lies wholly on the bad side of zero."""
+    if apart["low"] is None:
+        return False
+    return apart["low"] > 0 if is_lower(main) else apart["high"] < 0
+
+
+def errors(answers: np.ndarray, targets_N: np.ndarray, rows: Sequence[int] | None, most: int) -> list[dict[str, Any]]:
+    """The largest errors of numbers.
+
+    >>> errors(np.array([[1.0], [5.0]]), np.array([1.5, 2.0]), [7, 9], 1)
+    [{'row': 9, 'truth': 2.0, 'prediction': 5.0, 'error': 3.0}]
+    """
+    error = answers[:, 0] - targets_N
+    worst = np.argsort(-np.abs(error), kind="stable")[:most]
+    return [
+        {
+            "row": int(rows[i]) if rows is not None else int(i), "truth": float(targets_N[i]),
+            "prediction": float(answers[i, 0]), "error": float(error[i]),
+        }
+        for i in worst if error[i]
+    ]
+
+
+def spread(answers: np.ndarray, targets_N: np.ndarray, most: int = 500) -> dict[str, Any]:
+    """What was said beside what is true, of up to 500 records spread over the table, and quantiles of the error."""
+    at = np.unique(np.linspace(0, len(targets_N) - 1, min(most, len(targets_N))).astype(int))
+    error = answers[:, 0] - targets_N
+    return {
+        "said": answers[at, 0].tolist(), "true": targets_N[at].tolist(),
+        "quantiles": {str(q): float(np.quantile(error, q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)},
+    }
 
 
 def _parts(values: Sequence[Any]) -> list[tuple[dict[str, Any], np.ndarray]]:

@@ -28,12 +28,14 @@ class Axis:
         within: bounds that the axis never passes.
         signed: ticks carry their sign, zero has a line of its own.
         line: a value marked by a line of its own.
+        percent: numbers are shares, shown in percent.
     """
 
     def __init__(
         self, low: float, high: float, *, within: tuple[float, float] | None = None, signed: bool = False,
-        line: float | None = None,
+        line: float | None = None, percent: bool = True,
     ) -> None:
+        self.times = 100 if percent else 1
         least, most = within or (-math.inf, math.inf)
         self.ticks = [tick for tick in ticks(low, high, 7 if signed else 5) if least - 1e-9 <= tick <= most + 1e-9]
         if len(self.ticks) < 2:
@@ -48,10 +50,17 @@ class Axis:
         return cls(min(known, default=0.0), max(known, default=1.0), within=(0.0, 1.0), line=line)
 
     @classmethod
-    def differences(cls, scores: Iterable[Score]) -> Axis:
+    def numbers(cls, scores: Iterable[Score], line: float | None = None) -> Axis:
+        """Of scores in a unit."""
+        known = [value for score in scores for value in score.values() if value is not None]
+        return cls(min(known, default=0.0), max(known, default=1.0), line=line, percent=False)
+
+    @classmethod
+    def differences(cls, scores: Iterable[Score], percent: bool = True) -> Axis:
         """Of differences, zero among them."""
         known = [value for score in scores for value in score.values() if value is not None]
-        return cls(min(0.0, *known, -0.01), max(0.0, *known, 0.01), signed=True)
+        least = 0.01 if percent else 1e-9
+        return cls(min(0.0, *known, -least), max(0.0, *known, least), signed=True, percent=percent)
 
     def at(self, value: float) -> float:
         """Percent; what lies outside (rows that are not counted) is put on the edge."""
@@ -69,7 +78,7 @@ class Axis:
     def labels(self, title: str) -> str:
         """Numbers below the ticks, and what they are, with the unit."""
         def number(tick: float) -> str:
-            text = f"{100 * tick:+g}" if self.signed and abs(tick) > 1e-9 else f"{100 * tick:g}"
+            text = f"{self.times * tick:+g}" if self.signed and abs(tick) > 1e-9 else f"{self.times * tick:g}"
             return text.replace("-", "−")
 
         texts = "".join(
@@ -96,8 +105,9 @@ def strip(axis: Axis, marks: Sequence[tuple[str, str, Score]]) -> str:
             f'y1="{y:g}" y2="{y:g}"/>'
         )
         drawn.append(f'<svg x="{axis.at(score["value"]):.2f}%" y="{y:g}" overflow="visible">{MARKS[kind]}</svg>')
-        value, low, high = (100 * score[key] for key in ("value", "low", "high"))
-        said.append(f"{words} {value:.1f} [{low:.1f}, {high:.1f}]")
+        value, low, high = (axis.times * score[key] for key in ("value", "low", "high"))
+        form = ".1f" if axis.times == 100 else ".4g"
+        said.append(f"{words} {value:{form}} [{low:{form}}, {high:{form}}]")
     label = escape("; ".join(said))
     return f'<svg class="strip" height="{height}" role="img" aria-label="{label}">{"".join(drawn)}</svg>'
 

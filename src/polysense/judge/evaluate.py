@@ -13,9 +13,9 @@ import numpy as np
 
 from ..data.rows import only
 from ..learn.rivals import FEW, Rivals, subsets_of
-from ..metrics import MEASURES, SHORT, Draws, Resamples, confusion, holm, judge, p_worse
+from ..metrics import LINES, SHARES, UNITS, Classes, Draws, Resamples, Yardstick, confusion, holm
 from ..talk import columns_of, counted, fitted
-from .detail import FEW_TEST, by_value, lowest, per_class, reliability, worth
+from .detail import FEW_TEST, by_value, clearly_worse, errors, is_lower, lowest, per_class, reliability, spread, worth
 
 _LEVEL = 0.05
 _MOST_UNSEEN = 10  # classes that a warning names
@@ -28,18 +28,19 @@ def evaluate(
     features: Mapping[str, Any] | None = None, groups: Sequence | np.ndarray | None = None,
     subsets: bool = False, bad_cells: Sequence[Mapping[str, Any]] = (), samples: int = 1000, seed: int = 0,
     rows: Sequence[int] | None = None, unseen: Mapping[str, int] | None = None, mistakes: int = 24,
-    by: tuple[str, Sequence[Any]] | None = None,
+    by: tuple[str, Sequence[Any]] | None = None, yardstick: Yardstick | None = None,
 ) -> dict[str, Any]:
     """What DESIGN section 6 promises of ``evaluate --json``, for one target.
 
     Args:
-        answer: mask (N, V) bool -> probabilities (N, C). Records whose mask is all False need not be
-            computed: what is answered for them is not read; the prior stands for it.
+        answer: mask (N, V) bool -> answers (N, C): probabilities, or numbers in the target's unit.
+            Records whose mask is all False need not be computed: what is answered for them is not read; the prior
+            stands for it.
         present: (N, V) bool, what the records really have.
-        targets: (N,) class numbers; -1 for a class unseen in training.
+        targets: (N, ...) as the yardstick takes them: class numbers, -1 for a class unseen in training, or numbers.
         views: names of the mask's columns.
-        classes: the C class names.
-        prior: (C,) shares of the classes in training.
+        classes: the C class names; none where answers are numbers.
+        prior: (C,) answer where nothing is present: shares of the classes in training, the mean of numbers.
         rivals: trained beside the model; without them there are no specialists.
         features: {view: (N, P)}, what the rivals read.
         groups: (N,) labels; intervals and p are then over groups.
@@ -50,17 +51,22 @@ def evaluate(
         unseen: how often each class unseen in training occurs, for the warning.
         mistakes: how many confident mistakes to list.
         by: a column's name and its (N,) values; scores for each of them.
+        yardstick: says what kind of answers these are and how they are measured; classes if None.
 
     Returns:
-        A dict that is valid JSON: DESIGN's keys, and ``classes``, ``confusion`` (None beyond 1,000 classes),
-        ``per_class``, ``reliability``, ``mistakes``, ``warnings``, ``unseen``, ``groups``, ``views``, with ``by`` also
-        ``by``, and with subsets ``subsets_mean`` and ``worth``.
+        A dict that is valid JSON: DESIGN's keys, and ``kind`` of the answers, ``main`` (the measure that views and
+        subsets are compared by), ``classes``, ``confusion`` (None beyond 1,000 classes), ``per_class``,
+        ``reliability``, for numbers ``spread``, ``mistakes``, ``warnings``, ``unseen``, ``groups``, ``views``, with
+        ``by`` also ``by``, and with subsets ``subsets_mean`` and ``worth``.
     """
-    present, targets = np.asarray(present, bool), np.asarray(targets, int)
+    yardstick = yardstick or Classes()
+    present, targets = np.asarray(present, bool), yardstick.targets(targets)
     prior, n = np.asarray(prior, float), len(targets)
     names = [_plain(name) for name in classes]
     result: dict[str, Any] = {
         "records": n,
+        "kind": yardstick.kind,
+        "main": yardstick.main,
         "scores": None,
         "baselines": {"majority": None, "best_single": None, "concat_logistic": None},
         "subsets": [],
@@ -74,32 +80,45 @@ def evaluate(
         "reliability": None,
         "mistakes": [],
         "unseen": {str(name): int(count) for name, count in (unseen or {}).items()},
-        "warnings": _warnings(targets, names, unseen),
+        "warnings": _warnings(targets, names, unseen) if yardstick.kind == "classes" else [],
     }
     if n == 0:
         return result
     draws = Resamples(n, groups=groups, samples=samples, seed=seed)
     answers = np.where(present.any(1)[:, None], np.asarray(answer(present), np.float64), prior)
-    result["scores"] = judge(answers, targets, draws).scores()
-    result["baselines"] = _baselines(present, targets, prior, rivals, features, draws)
-    if len(names) <= _MOST_CONFUSION:
-        result["confusion"] = confusion(answers.argmax(1), targets, len(names)).astype(int).tolist()
-    result["per_class"] = per_class(answers, targets, names, draws)
-    result["reliability"] = reliability(answers, targets, draws)
-    result["mistakes"] = _confident_mistakes(answers, targets, names, rows, mistakes)
+    result["scores"] = yardstick.judge(answers, targets, draws).scores()
+    result["baselines"] = _baselines(present, targets, prior, rivals, features, draws, yardstick)
+    result |= _details(yardstick.kind, answers, targets, names, draws, rows, mistakes)
     if subsets:
-        judged = _Subsets(answer, present, targets, list(views), rivals, features, groups, draws)
+        judged = _Subsets(answer, present, targets, list(views), rivals, features, groups, draws, yardstick)
         result["subsets"], result["subsets_mean"] = judged.table()
-        result["worth"] = worth(answer, answers, present, targets, list(views), draws)
+        result["worth"] = worth(answer, answers, present, targets, list(views), draws, yardstick)
     if by is not None:
-        result["by"] = by_value(*by, answers, targets, draws)
+        result["by"] = by_value(*by, answers, targets, draws, yardstick)
     return result
+
+
+def _details(
+    kind: str, answers: np.ndarray, targets: np.ndarray, names: list[Any], draws: Resamples, rows: Sequence[int] | None,
+    most: int,
+) -> dict[str, Any]:
+    """What a kind of answers has beyond its measures."""
+    if kind == "numbers":
+        return {"spread": spread(answers, targets), "mistakes": errors(answers, targets, rows, most)}
+    said = answers.argmax(1)
+    return {
+        "confusion": confusion(said, targets, len(names)).astype(int).tolist() if len(names) <= _MOST_CONFUSION else None,
+        "per_class": per_class(answers, targets, names, draws),
+        "reliability": reliability(answers, targets, draws),
+        "mistakes": _confident_mistakes(answers, targets, names, rows, most),
+    }
 
 
 def _baselines(
     present: np.ndarray, targets: np.ndarray, prior: np.ndarray, rivals: Rivals | None,
-    features: Mapping[str, Any] | None, draws: Resamples,
+    features: Mapping[str, Any] | None, draws: Resamples, yardstick: Yardstick,
 ) -> dict[str, Any]:
+    judge = yardstick.judge
     majority = judge(np.tile(prior, (len(targets), 1)), targets, draws).scores()
     if rivals is None:
         return {"majority": majority, "best_single": None, "concat_logistic": None}
@@ -115,7 +134,8 @@ def _baselines(
 class _Subsets:
     """The table of subsets: the model and its rivals on the records that have all of each."""
 
-    def __init__(self, answer, present, targets, views, rivals, features, groups, draws) -> None:
+    def __init__(self, answer, present, targets, views, rivals, features, groups, draws, yardstick) -> None:
+        self.yardstick = yardstick
         self.answer, self.present, self.targets, self.views = answer, present, targets, views
         self.rivals, self.features, self.draws = rivals, features, draws
         self.groups = None if groups is None else np.asarray(groups)
@@ -167,7 +187,7 @@ class _Subsets:
                 judged["difference"] = judged["scores"] - judged["specialist"]
                 judged["difference_filled"] = judged["scores"] - judged["specialist_filled"]
                 groups = None if self.groups is None else self.groups[at]
-                row["p"] = p_worse(model, rival["specialist"], self.targets[at], groups=groups)
+                row["p"] = self.yardstick.p_worse(model, rival["specialist"], self.targets[at], groups=groups)
         if not few:
             self._counted.append(judged)
         row |= {key: one.scores() for key, one in judged.items()}
@@ -176,7 +196,9 @@ class _Subsets:
         return row
 
     def _judge(self, probabilities: np.ndarray, at: np.ndarray) -> Draws:
-        return judge(probabilities, self.targets[at], self.draws, rows=at, measures=SHORT)
+        return self.yardstick.judge(
+            probabilities, self.targets[at], self.draws, rows=at, measures=self.yardstick.short
+        )
 
     def _rivals(self, subset: tuple[str, ...], at: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
         features = {view: only(self.features[view], at) for view in subset}
@@ -240,61 +262,79 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
     lines += ["", "measure             value   95 % interval"]
     for name in worth_showing(evaluation["scores"]):
         score = evaluation["scores"][name]
-        lines.append(f"{words(name):<18} {_number(score['value']):>6}   {_interval(score)}")
-    lines += ["", f"{'':<34} accuracy  95 % interval     macro F1  log loss"]
-    lines += [_score_line("this model", evaluation["scores"])]
+        lines.append(f"{words(name):<18} {number(score['value'], name):>6}   {_interval(score, name)}")
+    kind, (main, second, third) = kind_of(evaluation), line_of(evaluation)
+    lines += ["", f"{'':<34} {words(main):>8}  95 % interval     {words(second):>8}  {words(third):>8}"]
+    lines += [_score_line("this model", evaluation["scores"], (main, second, third))]
     for name, scores in evaluation["baselines"].items():
         if scores is not None:
-            label = {
-                "majority": "most frequent class",
-                "concat_logistic": "plain concatenation (logistic)",
-            }.get(name)
-            lines.append(_score_line(label or f"best single view: {scores['view']}", scores))
+            lines.append(_score_line(baseline_name(kind, name, scores), scores, (main, second, third)))
     if evaluation["subsets"]:
-        lines += ["", *_subset_lines(evaluation)]
+        lines += ["", *_subset_lines(evaluation, main)]
     if evaluation.get("by"):
-        lines += ["", *_by_lines(evaluation["by"])]
+        lines += ["", *_by_lines(evaluation["by"], (main, second, third))]
     return "\n".join(lines)
+
+
+def kind_of(evaluation: Mapping[str, Any]) -> str:
+    """Of the answers; evaluations of earlier versions do not say it."""
+    return evaluation.get("kind", "classes")
+
+
+def line_of(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+    """The main measure and the two that stand beside it in a line."""
+    names = LINES[kind_of(evaluation)]
+    return tuple(sorted(names, key=lambda name: name != evaluation.get("main", names[0])))
+
+
+def baseline_name(kind: str, name: str, scores: Mapping[str, Any]) -> str:
+    """A baseline as people say it."""
+    if name == "best_single":
+        return f"best single view: {scores['view']}"
+    if name == "majority":
+        return {"classes": "most frequent class", "numbers": "constant of training"}[kind]
+    return f"plain concatenation ({'ridge' if kind == 'numbers' else 'logistic'})"
 
 
 def worth_showing(scores: Mapping[str, Any]) -> list[str]:
     """Names of measures; micro ones equal accuracy when every record has one class: they stay in the JSON."""
-    return [name for name in MEASURES if name in scores and not name.startswith("micro")]
+    return [name for name in scores if name != "view" and not name.startswith("micro")]
 
 
 def words(name: str) -> str:
     """A measure's name for people."""
-    special = {"ece": "calibration error", "auroc": "AUROC"}
+    special = {"ece": "calibration error", "auroc": "AUROC", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
     return special.get(name, name.replace("_", " ").replace("f1", "F1"))
 
 
-def _number(value: float | None, signed: bool = False) -> str:
-    return "-" if value is None else f"{value:+.3f}" if signed else f"{value:.3f}"
+def number(value: float | None, name: str = "accuracy") -> str:
+    """Three places, four figures of what has a unit."""
+    return "-" if value is None else f"{value:.4g}" if name in UNITS else f"{value:.3f}"
 
 
-def _interval(score: Mapping[str, float | None]) -> str:
-    return "" if score["low"] is None else f"[{score['low']:.3f}, {score['high']:.3f}]"
+def _interval(score: Mapping[str, float | None], name: str = "accuracy") -> str:
+    return "" if score["low"] is None else f"[{number(score['low'], name)}, {number(score['high'], name)}]"
 
 
-def _score_line(label: str, scores: Mapping[str, Any]) -> str:
-    accuracy = scores["accuracy"]
-    return (f"{fitted(label, 34)} {_number(accuracy['value']):>8}  {_interval(accuracy):<16}  "
-            f"{_number(scores['macro_f1']['value']):>7}  {_number(scores['log_loss']['value']):>8}")
+def _score_line(label: str, scores: Mapping[str, Any], names: Sequence[str]) -> str:
+    main, second, third = names
+    return (f"{fitted(label, 34)} {number(scores[main]['value'], main):>8}  {_interval(scores[main], main):<16}  "
+            f"{number(scores[second]['value'], second):>8}  {number(scores[third]['value'], third):>8}")
 
 
-def _subset_lines(evaluation: Mapping[str, Any]) -> list[str]:
-    """Accuracy of every subset beside its specialist; differences in points."""
+def _subset_lines(evaluation: Mapping[str, Any], main: str) -> list[str]:
+    """The main measure of every subset beside its specialist; differences of shares in points."""
     views = evaluation["views"]
     names = [subset_name(row["present"], views) for row in evaluation["subsets"]]
     width = min(max(22, *map(columns_of, names)), 40)
-    lines = ["accuracy by views present; differences in points, with 95 % intervals",
+    lines = [f"{words(main)} by views present; differences{' in points' if main in SHARES else ''}, with 95 % intervals",
              f"{'views':<{width}} records  model  specialist  difference           filled  difference"]
     for name, row in zip(names, evaluation["subsets"], strict=True):
-        lines.append(f"{fitted(name, width)} {row['records']:>7}  {_subset_numbers(row)}")
+        lines.append(f"{fitted(name, width)} {row['records']:>7}  {_subset_numbers(row, main)}")
     mean = evaluation.get("subsets_mean")
     if mean and mean["difference"]:
         lines.append(
-            f"{'mean of ' + str(mean['counted']) + ' counted':<{width}} {'':>7}  {_subset_numbers(mean)}"
+            f"{'mean of ' + str(mean['counted']) + ' counted':<{width}} {'':>7}  {_subset_numbers(mean, main)}"
         )
     if any(row["too_few"] for row in evaluation["subsets"]):
         lines.append(f"(few): under {FEW} training or {FEW_TEST} judged records, not counted")
@@ -303,34 +343,41 @@ def _subset_lines(evaluation: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _by_lines(by: Mapping[str, Any]) -> list[str]:
+def _by_lines(by: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     """Scores of every value of a column, and how far each lies from the whole."""
-    names = [value_name(row) for row in by["values"]]
-    width = min(max(18, columns_of(by["column"]), *map(columns_of, names)), 34)
+    main, second, third = names
+    labels = [value_name(row) for row in by["values"]]
+    width = min(max(18, columns_of(by["column"]), *map(columns_of, labels)), 34)
     lines = [
-        f"by '{by['column']}'; accuracy with 95 % intervals, difference to all records in points",
-        f"{fitted(by['column'], width)} records  accuracy  95 % interval   difference           macro F1  log loss",
+        f"by '{by['column']}'; {words(main)} with 95 % intervals, difference to all records"
+        + (" in points" if main in SHARES else ""),
+        f"{fitted(by['column'], width)} records  {words(main):>8}  95 % interval   difference           "
+        f"{words(second):>8}  {words(third):>8}",
     ]
-    for name, row in zip(names, by["values"], strict=True):
-        accuracy, loss = row["scores"]["accuracy"], row["scores"]["log_loss"]["value"]
+    for name, row in zip(labels, by["values"], strict=True):
+        score, rest = row["scores"][main], (row["scores"][second]["value"], row["scores"][third]["value"])
         lines.append(
-            f"{fitted(name, width)} {row['records']:>7}  {_number(accuracy['value']):>8}  {_interval(accuracy):<14}  "
-            f"{_apart(row['difference']):<19}  {_number(row['scores']['macro_f1']['value']):>8}  {_number(loss):>8}"
+            f"{fitted(name, width)} {row['records']:>7}  {number(score['value'], main):>8}  {_interval(score, main):<14}  "
+            f"{_apart(row['difference'], main):<19}  {number(rest[0], second):>8}  {number(rest[1], third):>8}"
             + (" (few)" if row["too_few"] else "")
         )
-    worst = lowest(by)
+    worst, poor = lowest(by, main), "lower" if not is_lower(main) else "higher"
     if any(row["too_few"] for row in by["values"]):
-        low = [name for name, row in zip(names, by["values"], strict=True)
-               if row["too_few"] and row["difference"]["accuracy"]["high"] < 0]
-        lines.append(f"(few): under {FEW_TEST} records" + (f"; among them clearly lower: {', '.join(low[:10])}" if low else ""))
+        low = [name for name, row in zip(labels, by["values"], strict=True)
+               if row["too_few"] and clearly_worse(row["difference"][main], main)]
+        among = f"; among them clearly {poor}: {', '.join(low[:10])}" if low else ""
+        lines.append(f"(few): under {FEW_TEST} records{among}")
     if worst is None:
         return [*lines, f"fewer than two values have {FEW_TEST} records; there is nothing to compare"]
-    if worst["difference"]["accuracy"]["value"] >= 0:
-        return [*lines, "no counted value has a lower accuracy than all records together"]
-    clear = "" if worst["difference"]["accuracy"]["high"] < 0 else "not clearly "
+    apart = worst["difference"][main]
+    if apart["value"] is None or not (apart["value"] > 0 if is_lower(main) else apart["value"] < 0):
+        return [*lines, f"no counted value has a {poor} {words(main)} than all records together"]
+    clear = "" if clearly_worse(apart, main) else "not clearly "
+    side, most = ("above", "highest") if is_lower(main) else ("below", "lowest")
     return [
         *lines,
-        f"lowest accuracy: {value_name(worst)}, {clear}below all records; the lowest of several values looks worse than it is",
+        f"{most} {words(main)}: {value_name(worst)}, {clear}{side} all records; the {most} of several values looks worse than "
+        "it is",
     ]
 
 
@@ -359,18 +406,20 @@ def is_worse(row: Mapping[str, Any]) -> bool:
     return row["p_holm"] is not None and row["p_holm"] < _LEVEL
 
 
-def _subset_numbers(row: Mapping[str, Any]) -> str:
-    def accuracy(key: str) -> str:
-        return _number(row[key]["accuracy"]["value"] if row[key] else None)
+def _subset_numbers(row: Mapping[str, Any], main: str) -> str:
+    def figure(key: str) -> str:
+        return number(row[key][main]["value"] if row[key] else None, main)
 
     mark = " (few)" if row.get("too_few") else " WORSE" if "p_holm" in row and is_worse(row) else ""
-    return (f"{accuracy('scores'):>5}  {accuracy('specialist'):>10}  {_apart(row['difference']):<19}  "
-            f"{accuracy('specialist_filled'):>6}  {_apart(row['difference_filled']):<19}{mark}").rstrip()
+    return (f"{figure('scores'):>5}  {figure('specialist'):>10}  {_apart(row['difference'], main):<19}  "
+            f"{figure('specialist_filled'):>6}  {_apart(row['difference_filled'], main):<19}{mark}").rstrip()
 
 
-def _apart(scores: Mapping[str, Any] | None) -> str:
-    """A difference of accuracies in points, with its interval."""
-    if not scores or scores["accuracy"]["value"] is None:
+def _apart(scores: Mapping[str, Any] | None, main: str) -> str:
+    """A difference of the main measure with its interval, of shares in points."""
+    if not scores or scores[main]["value"] is None:
         return ""
-    one = scores["accuracy"]
+    one = scores[main]
+    if main not in SHARES:
+        return f"{one['value']:+.3g} [{one['low']:+.3g}, {one['high']:+.3g}]"
     return f"{100 * one['value']:+5.1f} [{100 * one['low']:+5.1f}, {100 * one['high']:+5.1f}]"

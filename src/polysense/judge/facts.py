@@ -23,26 +23,27 @@ _PACKAGES = ("polysense", "torch", "transformers", "numpy", "scikit-learn")
 
 def data_facts(
     tables: Sequence[Table], schema: Schema, cells: Mapping[str, Cells], train_rows: np.ndarray, valid_rows: np.ndarray,
-    leaks: Mapping[str, int],
+    leaks: Mapping[str, int], target_faults: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """What was found in the tables: kinds with their reasons, counts, unreadable cells.
 
     Args:
         cells: of all tables behind each other.
         leaks: {view: validation records whose content also stands in training}.
+        target_faults: entries for targets that cannot be read.
     """
     records = sum(len(table.records) for table in tables)
     return {
         "columns": [[column.name, column.kind, column.reason] for column in schema.columns],
         "records": records,
         "train": len(train_rows), "valid": len(valid_rows),
-        "without_target": sum(len(table.targets) - len(table.rows) for table in tables),
+        "without_target": sum(len(table.targets) - len(table.rows) - len(table.faults) for table in tables),
         "absent": {view: int((~mine.present).sum()) for view, mine in cells.items()},
         "empty": {
             name: records - sum(part.nonempty[name] for part in joined.each(mine))
             for mine in cells.values() for name in mine.view.columns
         },
-        "bad_cells": joined.faults(cells),
+        "bad_cells": [*target_faults, *joined.faults(cells)],
         "missing_words": joined.missing_words(cells),
         "identical_in_train_and_valid": dict(leaks),
         "languages": {
@@ -59,7 +60,8 @@ def _languages(cells: Cells, rows: np.ndarray) -> set[str]:
 
 
 def shown_made(
-    made: Mapping[str, Any], recipe: Mapping[str, Any], encoders: Mapping[str, Any], share: float, weights: str
+    made: Mapping[str, Any], recipe: Mapping[str, Any], encoders: Mapping[str, Any], share: float, weights: str,
+    answers: str = "classes",
 ) -> dict[str, Any]:
     """How the model was made, as the report shows it.
 
@@ -69,6 +71,7 @@ def shown_made(
         encoders: {view: encoder}.
         share: of the answer that the regressions give.
         weights: fingerprint of the network's weights.
+        answers: their kind.
     """
     parts = []
     for view, encoder in encoders.items():
@@ -81,7 +84,7 @@ def shown_made(
     return {
         "parts": parts, "mixture": share,
         "recipe": {name: value for name, value in recipe.items() if value is not None and value != {}},
-        **made, "fingerprint": weights,
+        **made, "fingerprint": weights, "answers": answers,
     }
 
 

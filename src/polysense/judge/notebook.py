@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from .evaluate import baseline_name, kind_of, line_of, number, words
+
 _BOX = (
     "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:.6em 1em;margin:.4em 0;max-width:52em;"
     "font-family:system-ui,sans-serif;font-size:13px;line-height:1.45;overflow-x:auto;color:inherit"
@@ -47,35 +49,42 @@ def model_html(
         made: what ``made_facts`` gave.
         valid: evaluation on the validation records, if there were any.
     """
+    plain = "logistic" if classes else "ridge"
     named = ", ".join(_short(name, 24) for name in classes[:_MOST_CLASSES])
     more = f" and {len(classes) - _MOST_CLASSES:,} more" if len(classes) > _MOST_CLASSES else ""
     rows = [
         _row("views", "<br>".join(f"{_short(view)} ← {_short(name)}" for view, name in sorted(encoders.items()))),
         _row("fusion", _short(fusion)),
-        _row("answers", f"{1 - regressions:.0%} network, {regressions:.0%} logistic regressions on the same views"),
+        _row("answers", f"{1 - regressions:.0%} network, {regressions:.0%} {plain} regressions on the same views"),
         _row("records", f"{data['train']:,} for training, {data['valid']:,} for validation, from {_short(made['source'])}"),
         _row("made", f"{_short(made['date'])}, {made['cpu_seconds']:,} CPU seconds, seed {made['seed']}"),
     ]
-    body = f"one of {len(classes):,} classes: {named}{more}" + f'<table style="{_TABLE}">{"".join(rows)}</table>'
+    what = f"one of {len(classes):,} classes: {named}{more}" if classes else "a number"
+    body = what + f'<table style="{_TABLE}">{"".join(rows)}</table>'
     return _box(f"Model of {_short(target or 'the target')}", body + _scores(valid))
 
 
 def answers_html(
-    predictions: Sequence[Any], probabilities: Sequence[float], present: Sequence[Sequence[str]], bad_cells: int
+    predictions: Sequence[Any], probabilities: Sequence[float] | None, present: Sequence[Sequence[str]], bad_cells: int
 ) -> str:
     """Answers: the first few of them, each with its probability and the views it was given from.
 
     Args:
         predictions: of all records.
-        probabilities: of these predictions.
+        probabilities: of these predictions; None where they are numbers.
         present: the views that each record has.
         bad_cells: how many cells could not be read.
     """
-    head = "".join(f'<th style="{_HEAD}">{name}</th>' for name in ("row", "prediction", "probability", "from"))
-    lines = []
-    for row, (said, share, views) in enumerate(zip(predictions[:_MOST_ROWS], probabilities, present, strict=False)):
-        bar = f'<span style="{_BAR};width:{5 * float(share):.2f}em"></span> {float(share):.2f}'
-        cells = (str(row), _short(said), bar, ", ".join(map(_short, views)) or "nothing: the shares in training")
+    sure = probabilities is not None
+    heads = ("row", "prediction", *(("probability",) if sure else ()), "from")
+    head = "".join(f'<th style="{_HEAD}">{name}</th>' for name in heads)
+    lines, nothing = [], "nothing: the shares in training" if sure else "nothing: the constant of training"
+    for row, (said, views) in enumerate(zip(predictions[:_MOST_ROWS], present, strict=False)):
+        cells = [str(row), _short(said if sure or not isinstance(said, float) else f"{said:.6g}")]
+        if sure:
+            share = float(probabilities[row])
+            cells.append(f'<span style="{_BAR};width:{5 * share:.2f}em"></span> {share:.2f}')
+        cells.append(", ".join(map(_short, views)) or nothing)
         lines.append("<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>")
     table = f'<table style="{_TABLE}"><tr>{head}</tr>{"".join(lines)}</table>' if lines else ""
     n = len(predictions)
@@ -88,17 +97,18 @@ def _scores(valid: Mapping[str, Any] | None) -> str:
     if not valid or not valid["scores"]:
         return "no validation records: nothing is known of how well it answers"
     baselines = {key: scores for key, scores in valid["baselines"].items() if scores}
-    names = {
-        "majority": "most frequent class", "concat_logistic": "plain concatenation",
-        "best_single": f"best single view, {baselines.get('best_single', {}).get('view')}",
+    kind, (main, second, _) = kind_of(valid), line_of(valid)
+    shown = {"this model": valid["scores"]} | {
+        baseline_name(kind, key, scores): scores for key, scores in baselines.items()
     }
-    shown = {"this model": valid["scores"]} | {names[key]: scores for key, scores in baselines.items()}
-    head = "".join(f'<th style="{_HEAD}">{name}</th>' for name in ("on validation", "accuracy", "95 % interval", "macro F1"))
+    names = ("on validation", words(main), "95 % interval", words(second))
+    head = "".join(f'<th style="{_HEAD}">{name}</th>' for name in names)
     lines = []
     for label, scores in shown.items():
-        accuracy, f1 = scores["accuracy"], scores["macro_f1"]
-        interval = "" if accuracy["low"] is None else f"{accuracy['low']:.3f} to {accuracy['high']:.3f}"
-        cells = (_short(label), f"{accuracy['value']:.3f}", interval, "" if f1["value"] is None else f"{f1['value']:.3f}")
+        first, other = scores[main], scores[second]
+        interval = "" if first["low"] is None else f"{number(first['low'], main)} to {number(first['high'], main)}"
+        value = "" if first["value"] is None else number(first["value"], main)
+        cells = (_short(label), value, interval, "" if other["value"] is None else number(other["value"], second))
         bold = ";font-weight:600" if label == "this model" else ""
         lines.append("<tr>" + "".join(f'<td style="{_CELL}{bold}">{cell}</td>' for cell in cells) + "</tr>")
     return f'<table style="{_TABLE}"><tr>{head}</tr>{"".join(lines)}</table>'

@@ -6,21 +6,26 @@ on single records, data and making ``about``'s.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
 from ..learn.rivals import FEW
-from ..metrics import LOWER_IS_BETTER
+from ..metrics import LOWER_IS_BETTER, UNITS
 from . import about
-from .detail import FEW_TEST, lowest
+from .detail import FEW_TEST, clearly_worse, lowest
 from .draw import Axis, Chart, dots, finite, key, legend, strip, ticks
-from .evaluate import is_worse, worth_showing
+from .evaluate import is_worse, line_of, worth_showing
+from .figures import Main, figure, percent, plain, range_of
 from .style import STYLE
 from .words import Words
 
 _MOST_CLASSES = 24  # of a confusion matrix; the rest is put together
 _MOST_ROWS = 30  # of the table of classes; the rest is folded away
+_TILES = ("accuracy", "macro_f1", "log_loss", "ece", "mae", "rmse", "r2")  # measures shown large, at the top
+_WATCHED = ("accuracy", "rmse", "mae", "micro_f1")  # validation figures that have a curve
 _MANY_SUBSETS = 64  # from here on pairs are folded away
 
 
@@ -48,17 +53,20 @@ def html(
     """
     say = Words(lang)
     by = evaluation.get("by")
+    main = Main(say, evaluation)
     bodies = {
-        "scores": _scores(say, evaluation), "subsets": _subsets(say, evaluation),
-        "calibration": _calibration(say, evaluation), "classes": _classes(say, evaluation), "by": _by(say, by),
+        "scores": _scores(main, evaluation), "spread": _spread(main, evaluation), "subsets": _subsets(main, evaluation),
+        "calibration": _calibration(say, evaluation), "classes": _classes(say, evaluation), "by": _by(main, by),
         "mistakes": about.mistakes(say, mistakes or []), "learning": _learning(say, history or []),
         "data": about.data(say, data or {}, evaluation.get("bad_cells", [])), "made": about.made(say, made or {}),
     }
+    renamed = {"mistakes": "errors"} if main.kind == "numbers" else {}
     names = {
-        name: say(f"s_{name}", column=escape(str(by["column"]) if by else "")) for name, body in bodies.items() if body
+        name: say(f"s_{renamed.get(name, name)}", column=escape(str(by["column"]) if by else ""))
+        for name, body in bodies.items() if body
     }
     contents = "".join(f'<li><a href="#{name}">{words}</a></li>' for name, words in names.items())
-    main = "".join(
+    sections = "".join(
         f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{words}</h2>{bodies[name]}</section>'
         for name, words in names.items()
     )
@@ -74,11 +82,11 @@ def html(
 </head>
 <body><div class="page">
 <nav class="side" aria-label="{say('contents')}"><b>{say('contents')}</b><ol>{contents}</ol></nav>
-<header class="top"><h1>{escape(title)}</h1>{_summary(say, evaluation)}
+<header class="top"><h1>{escape(title)}</h1>{_summary(main, evaluation)}
 <details class="side"><summary>{say('contents')}</summary>
 <nav aria-label="{say('contents')}"><ol>{contents}</ol></nav></details>
 </header>
-<main>{main}</main>
+<main>{sections}</main>
 <footer class="fine">{say('made_by')}</footer>
 </div></body>
 </html>
@@ -88,7 +96,8 @@ def html(
 # --- what it says first ---------------------------------------------------------------------------
 
 
-def _summary(say: Words, evaluation: Mapping[str, Any]) -> str:
+def _summary(main: Main, evaluation: Mapping[str, Any]) -> str:
+    say = main.say
     scores = evaluation.get("scores")
     unseen = evaluation.get("unseen")
     note = ""
@@ -101,9 +110,11 @@ def _summary(say: Words, evaluation: Mapping[str, Any]) -> str:
     base, records = evaluation["baselines"], say.count(evaluation["records"], "record")
     if evaluation.get("groups"):
         records = say("records_in_groups", records=records, groups=say.count(evaluation["groups"], "group"))
-    said = [say("right", records=records, accuracy=_percent(say, scores["accuracy"]), interval=_range(scores["accuracy"]))]
+    said = [main("right", records=records, accuracy=main.value(main.of(scores)), interval=main.range(main.of(scores)))]
     rivals = [
-        say(f"vs_{name}", accuracy=_percent(say, one["accuracy"]), view=escape(str(one.get("view"))))
+        (main.of_kind if name == "majority" else say)(
+            f"vs_{name}", accuracy=main.value(main.of(one)), view=escape(str(one.get("view")))
+        )
         for name, one in (
             ("concat", base["concat_logistic"]), ("single", base["best_single"]), ("majority", base["majority"])
         ) if one
@@ -112,12 +123,12 @@ def _summary(say: Words, evaluation: Mapping[str, Any]) -> str:
         said.append(say("compare", rivals=say("comma").join(rivals)))
     paragraphs = [_joined(say, said)]
     mean = evaluation.get("subsets_mean")
-    if mean and mean["difference"] and mean["difference"]["accuracy"]["value"] is not None:
+    if mean and mean["difference"] and main.of(mean["difference"])["value"] is not None:
         worse = sum(is_worse(row) for row in evaluation["subsets"])
         paragraphs.append(_joined(say, [
-            say("mean_apart", subsets=say.count(mean["counted"], "subset"),
-                difference=f'<b>{_points(mean["difference"]["accuracy"])}</b> {_points_range(mean["difference"]["accuracy"])}',
-                filled=_both_points(mean["difference_filled"]["accuracy"])),
+            main("mean_apart", subsets=say.count(mean["counted"], "subset"),
+                 difference=f'<b>{main.apart(main.of(mean["difference"]))}</b> {main.apart_range(main.of(mean["difference"]))}',
+                 filled=main.both(main.of(mean["difference_filled"]))),
             say("some_ahead", regressions=say.count(worse, "regression")) if worse else say("none_ahead"),
         ]))
     return "".join(f'<p class="lead">{text}</p>' for text in paragraphs) + note
@@ -130,68 +141,89 @@ def _joined(say: Words, sentences: Sequence[str]) -> str:
 # --- scores ---------------------------------------------------------------------------------------
 
 
-def _scores(say: Words, evaluation: Mapping[str, Any]) -> str:
+def _scores(main: Main, evaluation: Mapping[str, Any]) -> str:
+    say = main.say
     scores = evaluation.get("scores")
     if scores is None:
         return ""
     tiles = "".join(
-        f'<div class="tile"><div class="what">{say(name)}</div><div class="figure">{_figure(say, name, scores[name])}</div>'
-        f'{_range(scores[name], percent=name == "accuracy")}</div>'
-        for name in ("accuracy", "macro_f1", "log_loss", "ece") if name in scores
+        f'<div class="tile"><div class="what">{say(name)}</div><div class="figure">{figure(say, name, scores[name])}</div>'
+        f"{range_of(scores[name], name)}</div>"
+        for name in [main.name, *(name for name in _TILES if name != main.name)] if name in scores
     )
+    first, second, third = line_of(evaluation)
     base = evaluation["baselines"]
     lines = [(say("this_model"), scores, "model")]
     lines += [
-        (say(words, view=escape(str(base[name].get("view")))), base[name], "rival")
+        ((say if words == "single" else main.of_kind)(words, view=escape(str(base[name].get("view")))), base[name], "rival")
         for name, words in (("concat_logistic", "concat"), ("best_single", "single"), ("majority", "majority")) if base[name]
     ]
-    axis = Axis.shares(one["accuracy"] for _, one, _ in lines)
+    axis = main.axis(one[first] for _, one, _ in lines)
     rows = "".join(
-        f'<tr><th scope="row">{label}</th><td class="plot">{strip(axis, [(kind, say("accuracy"), one["accuracy"])])}</td>'
-        f'<td class="n">{_percent(say, one["accuracy"])}</td>'
-        f'<td class="n" data-label="{say("macro_f1")}">{_decimal(one["macro_f1"])}</td>'
-        f'<td class="n" data-label="{say("log_loss")}">{_decimal(one["log_loss"])}</td></tr>'
+        f'<tr><th scope="row">{label}</th><td class="plot">{strip(axis, [(kind, main.word, one[first])])}</td>'
+        f'<td class="n">{main.value(one[first])}</td>'
+        f'<td class="n" data-label="{say(second)}">{plain(one[second], second)}</td>'
+        f'<td class="n" data-label="{say(third)}">{plain(one[third], third)}</td></tr>'
         for label, one, kind in lines
     )
     measures = "".join(
-        f'<tr><th scope="row">{say(name)}</th><td class="n">{_decimal(scores[name])}</td>'
-        f'<td class="n">{_range(scores[name], percent=False)}</td>'
+        f'<tr><th scope="row">{say(name)}</th><td class="n">{plain(scores[name], name)}</td>'
+        f'<td class="n">{range_of(scores[name], name if name in UNITS else "")}</td>'
         f'<td class="fine">{say("less") if name in LOWER_IS_BETTER else ""}</td></tr>'
         for name in worth_showing(scores)
     )
     units = say("over_groups" if evaluation.get("groups") else "over_records")
     return f"""<div class="tiles">{tiles}</div>
-<table class="plots baselines"><caption>{say('baselines_caption')}</caption>
-<thead><tr><td></td><td class="plot"></td><th scope="col" class="n">{say('accuracy')}</th>
-<th scope="col" class="n">{say('macro_f1')}</th><th scope="col" class="n">{say('log_loss')}</th></tr></thead>
+<table class="plots baselines"><caption>{main('baselines_caption')}</caption>
+<thead><tr><td></td><td class="plot"></td><th scope="col" class="n">{main.word}</th>
+<th scope="col" class="n">{say(second)}</th><th scope="col" class="n">{say(third)}</th></tr></thead>
 <tbody>{rows}</tbody>
-<tfoot><tr><td></td><td class="plot">{axis.labels(say('accuracy_axis'))}</td><td></td><td></td><td></td></tr></tfoot></table>
+<tfoot><tr><td></td><td class="plot">{axis.labels(main('accuracy_axis'))}</td><td></td><td></td><td></td></tr></tfoot></table>
 <details><summary>{say('all_measures')}</summary><table class="rows">
 <thead><tr><th scope="col">{say('measure')}</th><th scope="col" class="n">{say('value')}</th>
 <th scope="col" class="n">{say('interval')}</th><td></td></tr></thead><tbody>{measures}</tbody></table></details>
-<p class="fine">{say('scores_fine', units=units)}</p>"""
+<p class="fine">{main('scores_fine', units=units)}</p>"""
+
+
+def _spread(main: Main, evaluation: Mapping[str, Any]) -> str:
+    """Numbers that were said beside the true ones."""
+    found, say = evaluation.get("spread"), main.say
+    if not found:
+        return ""
+    both = [*found["said"], *found["true"]]
+    across, up = ticks(min(found["true"]), max(found["true"]), 5), ticks(min(both), max(both), 5)
+    chart = Chart(say("true_axis"), say("said_axis"), across, up, height=300)
+    low, high = max(across[0], up[0]), min(across[-1], up[-1])
+    chart.curve("plain ideal", [(low, low), (high, high)])
+    for truth, said in zip(found["true"], found["said"], strict=True):
+        chart.dot("model", truth, said)
+    quantiles = {q: f"{value:.4g}".replace("-", "−") for q, value in found["quantiles"].items()}
+    words = say("errors_lie", low=quantiles["0.25"], high=quantiles["0.75"], least=quantiles["0.05"], most=quantiles["0.95"])
+    return f"""<p>{words}</p><div class="curves"><figure><figcaption><b>{say('spread_caption')}</b></figcaption>
+{chart.svg(say('spread_caption'))}<div class="key"><span>{legend('model')} {say('this_model')}</span>
+{key('plain ideal', say('true'))}</div></figure></div>"""
 
 
 # --- subsets --------------------------------------------------------------------------------------
 
 
-def _subsets(say: Words, evaluation: Mapping[str, Any]) -> str:
+def _subsets(main: Main, evaluation: Mapping[str, Any]) -> str:
+    say = main.say
     rows, views = evaluation.get("subsets") or [], evaluation.get("views") or []
     if not rows:
         return ""
-    singles = sorted((row for row in rows if len(row["present"]) == 1), key=_rank)
+    singles = sorted((row for row in rows if len(row["present"]) == 1), key=partial(_rank, main))
     worth = {row["view"]: row for row in evaluation.get("worth") or []}
     return (
-        f'<p class="lead">{carries(say, evaluation)}</p>' + _worth(say, singles, worth)
-        + f'<h3>{say("matrix")}</h3><p>{say("matrix_words")}</p>' + _matrix(say, rows, views, evaluation)
+        f'<p class="lead">{carries(say, evaluation)}</p>' + _worth(main, singles, worth)
+        + f'<h3>{say("matrix")}</h3><p>{main("matrix_words")}</p>' + _matrix(main, rows, views, evaluation)
         + f'<p class="fine">{say("few_fine", train=FEW, test=FEW_TEST)}</p>'
     )
 
 
-def _rank(row: Mapping[str, Any]) -> tuple:
-    """Few views first, what is counted before what is not, the most accurate first."""
-    value = row["scores"]["accuracy"]["value"] if row["scores"] else None
-    return len(row["present"]), row["too_few"], -1.0 if value is None else -value
+def _rank(main: Main, row: Mapping[str, Any]) -> tuple:
+    """Few views first, what is counted before what is not, the best first."""
+    return len(row["present"]), row["too_few"], -main.worth(row["scores"]) if row["scores"] else math.inf
 
 
 def carries(say: Words, evaluation: Mapping[str, Any]) -> str:
@@ -199,103 +231,108 @@ def carries(say: Words, evaluation: Mapping[str, Any]) -> str:
 
     A view is said to be missed only where the interval of what it adds lies above zero.
     """
+    main = Main(say, evaluation)
     alone = sorted(
-        (row for row in evaluation["subsets"] if len(row["present"]) == 1 and row["scores"] and not row["too_few"]), key=_rank
+        (row for row in evaluation["subsets"] if len(row["present"]) == 1 and row["scores"] and not row["too_few"]),
+        key=partial(_rank, main),
     )
     if not alone:
         return ""
     best = alone[0]["present"][0]
-    right = {row["present"][0]: _percent(say, row["scores"]["accuracy"]) for row in alone}
+    right = {row["present"][0]: main.value(main.of(row["scores"])) for row in alone}
     adds = {
-        row["view"]: row["adds"]["accuracy"] for row in evaluation.get("worth") or []
-        if row["adds"] and not row["too_few"] and row["adds"]["accuracy"]["value"] is not None
+        row["view"]: main.gain(main.of(row["adds"])) for row in evaluation.get("worth") or []
+        if row["adds"] and not row["too_few"] and main.of(row["adds"])["value"] is not None
     }
     missed = sorted((view for view in adds if adds[view]["low"] > 0), key=lambda view: -adds[view]["value"])
     harmful = [view for view in adds if adds[view]["high"] < 0]
     unclear = [view for view in adds if view not in missed and view not in harmful]
 
     def cost(view: str) -> str:
-        return say("points", value=_points(adds[view]), interval=_points_range(adds[view]))
+        return main("points", value=main.apart(adds[view]), interval=main.apart_range(adds[view]))
 
     def named(view: str) -> str:
         return escape(str(view))
 
     words = {"view": named(best), "alone": right[best]}
     if not adds:
-        said = [say("carry_only", **words)]
+        said = [main("carry_only", **words)]
     elif not missed:
-        said = [say("carry_none", **words)]
+        said = [main("carry_none", **words)]
     elif missed[0] == best:
-        said = [say("carry_same", **words, adds=cost(best))]
+        said = [main("carry_same", **words, adds=cost(best))]
     else:
-        said = [say("carry_two", **words, other=named(missed[0]), adds=cost(missed[0]))]
+        said = [main("carry_two", **words, other=named(missed[0]), adds=cost(missed[0]))]
     if adds and evaluation.get("scores"):
-        said.append(say("carry_all", all=_percent(say, evaluation["scores"]["accuracy"])))
+        said.append(main("carry_all", all=main.value(main.of(evaluation["scores"]))))
     more = [say("carry_view", view=named(view), adds=cost(view)) for view in missed[1:]]
     if more:
-        said.append(say("carry_more", views=say.list(more)))
+        said.append(main("carry_more", views=say.list(more)))
     if unclear and missed:
         said.append(say("carry_unclear", many=len(unclear) > 1, views=say.list([named(view) for view in unclear])))
     if harmful:
-        said.append(say("carry_harm", views=say.list([named(view) for view in harmful])))
+        said.append(main("carry_harm", views=say.list([named(view) for view in harmful])))
     return _joined(say, said)
 
 
-def _worth(say: Words, singles: Sequence[Mapping[str, Any]], worth: Mapping[str, Mapping[str, Any]]) -> str:
+def _worth(main: Main, singles: Sequence[Mapping[str, Any]], worth: Mapping[str, Mapping[str, Any]]) -> str:
     """Each view alone beside what it adds."""
+    say = main.say
     shown = [row for row in singles if row["scores"]]
-    added = {view: row["adds"]["accuracy"] for view, row in worth.items() if row["adds"]}
+    added = {view: main.gain(main.of(row["adds"])) for view, row in worth.items() if row["adds"]}
     if not added or not shown:
         return ""
-    left = Axis.shares(row["scores"]["accuracy"] for row in shown)
-    right = Axis.differences(added.values())
+    left = main.axis(main.of(row["scores"]) for row in shown)
+    right = main.apart_axis(added.values())
     body = ""
     for row in shown:
         view = row["present"][0]
-        score, few = row["scores"]["accuracy"], row["too_few"] or worth[view]["too_few"]
+        score, few = main.of(row["scores"]), row["too_few"] or worth[view]["too_few"]
         plot = strip(right, [("model", say("adds"), added[view])]) if view in added else ""
-        value = _both_points(added[view]) if view in added else "–"
+        value = main.both(added[view]) if view in added else "–"
         body += (
             f'<tr class="{"few" if few else ""}"><th scope="row">{escape(str(view))}</th>'
             f'<td class="plot">{strip(left, [("model", say("alone"), score)])}</td>'
-            f'<td class="n">{_percent(say, score)}</td><td class="plot">{plot}</td>'
+            f'<td class="n">{main.value(score)}</td><td class="plot">{plot}</td>'
             f'<td class="n" data-label="{say("adds")}">{value}</td></tr>'
         )
     return f"""<table class="plots worth"><caption>{say('worth_caption')}</caption>
 <thead><tr><th scope="col">{say('view')}</th><td class="plot"></td><th scope="col" class="n">{say('alone')}</th>
 <td class="plot"></td><th scope="col" class="n">{say('adds')}</th></tr></thead><tbody>{body}</tbody>
-<tfoot><tr><td></td><td class="plot">{left.labels(say('accuracy_axis'))}</td><td></td>
-<td class="plot">{right.labels(say('points_axis'))}</td><td></td></tr></tfoot></table>"""
+<tfoot><tr><td></td><td class="plot">{left.labels(main('accuracy_axis'))}</td><td></td>
+<td class="plot">{right.labels(main('points_axis'))}</td><td></td></tr></tfoot></table>"""
 
 
-def _matrix(say: Words, rows: Sequence[Mapping[str, Any]], views: Sequence[str], evaluation: Mapping[str, Any]) -> str:
-    axis = Axis.shares(
-        row[name]["accuracy"] for row in rows if not row["too_few"] for name in ("scores", "specialist") if row[name]
+def _matrix(main: Main, rows: Sequence[Mapping[str, Any]], views: Sequence[str], evaluation: Mapping[str, Any]) -> str:
+    say = main.say
+    axis = main.axis(
+        main.of(row[name]) for row in rows if not row["too_few"] for name in ("scores", "specialist") if row[name]
     )
     pairs = [row for row in rows if len(row["present"]) == 2] if len(rows) > _MANY_SUBSETS else []
-    main = sorted((row for row in rows if row not in pairs), key=_rank)
+    best = sorted((row for row in rows if row not in pairs), key=partial(_rank, main))
     mean = evaluation.get("subsets_mean")
     last = ""
     if mean:
         name = say("mean_of", n=mean["counted"])
         last = (
             f'<tr class="mean"><td class="dots" colspan="2">{name}</td><td class="name">{name}</td>'
-            f"{_cells(say, mean, axis)}</tr>"
+            f"{_cells(main, mean, axis)}</tr>"
         )
     words = (
         f'<p class="key"><span>{legend("model")} {say("this_model")}</span><span>{legend("rival")} {say("specialist")}</span>'
         f'<span><b class="worse">▼</b> {say("behind")}</span></p>'
     )
-    table = words + _matrix_table(say, main, views, axis, last)
+    table = words + _matrix_table(main, best, views, axis, last)
     if pairs:
-        folded = _matrix_table(say, sorted(pairs, key=_rank), views, axis, "")
+        folded = _matrix_table(main, sorted(pairs, key=partial(_rank, main)), views, axis, "")
         table += f"<details><summary>{say('pairs')}</summary>{folded}</details>"
     return table
 
 
 def _matrix_table(
-    say: Words, rows: Sequence[Mapping[str, Any]], views: Sequence[str], axis: Axis, last: str
+    main: Main, rows: Sequence[Mapping[str, Any]], views: Sequence[str], axis: Axis, last: str
 ) -> str:
+    say = main.say
     body, size = "", 1
     for row in rows:
         name = _subset(say, row["present"], views)
@@ -304,16 +341,16 @@ def _matrix_table(
         body += (
             f'<tr class="{kinds}"><td class="dots">{dots([view in row["present"] for view in views], name)}</td>'
             f'<td class="name">{escape(name)}</td><td class="n" data-unit="{say("records_unit")}">{row["records"]}</td>'
-            f"{_cells(say, row, axis)}</tr>"
+            f"{_cells(main, row, axis)}</tr>"
         )
     heads = "".join(f"<span>{escape(str(view))}</span>" for view in views)
-    return f"""<div class="wide scroll"><table class="plots subsets"><caption>{say('matrix_caption')}</caption>
+    return f"""<div class="wide scroll"><table class="plots subsets"><caption>{main('matrix_caption')}</caption>
 <thead><tr><th scope="col" class="dots"><div>{heads}</div></th>
 <th scope="col" class="name">{say('view')}</th><th scope="col" class="n">{say('records')}</th><td class="plot"></td>
 <th scope="col" class="n">{say('model')}</th><th scope="col" class="n">{say('minus_specialist')}</th>
 <th scope="col" class="n">{say('minus_filled')}</th></tr></thead>
 <tbody>{body}{last}</tbody>
-<tfoot><tr><td class="dots"></td><td class="name"></td><td></td><td class="plot">{axis.labels(say('accuracy_axis'))}</td>
+<tfoot><tr><td class="dots"></td><td class="name"></td><td></td><td class="plot">{axis.labels(main('accuracy_axis'))}</td>
 <td></td><td></td><td></td></tr></tfoot></table></div>"""
 
 
@@ -325,19 +362,20 @@ def _subset(say: Words, present: Sequence[str], views: Sequence[str]) -> str:
     return " + ".join(map(str, present))
 
 
-def _cells(say: Words, row: Mapping[str, Any], axis: Axis) -> str:
+def _cells(main: Main, row: Mapping[str, Any], axis: Axis) -> str:
     """Plot, figure and differences of a subset."""
+    say = main.say
     if not row["scores"]:
         return '<td class="plot"></td><td class="n">–</td>' + 2 * '<td class="n"></td>'
-    marks = [("model", say("this_model"), row["scores"]["accuracy"])]
+    marks = [("model", say("this_model"), main.of(row["scores"]))]
     if row["specialist"]:
-        marks.append(("rival", say("specialist"), row["specialist"]["accuracy"]))
+        marks.append(("rival", say("specialist"), main.of(row["specialist"])))
     behind = ""
     if "p_holm" in row and is_worse(row):
         behind = f'<b class="worse" role="img" aria-label="{say("behind")}">▼</b> '
-    apart = [_both_points(row[name]["accuracy"]) if row[name] else "–" for name in ("difference", "difference_filled")]
+    apart = [main.both(main.of(row[name])) if row[name] else "–" for name in ("difference", "difference_filled")]
     return (
-        f'<td class="plot">{strip(axis, marks)}</td><td class="n">{_percent(say, row["scores"]["accuracy"])}</td>'
+        f'<td class="plot">{strip(axis, marks)}</td><td class="n">{main.value(main.of(row["scores"]))}</td>'
         f'<td class="n" data-label="{say("minus_specialist")}">{behind}{apart[0]}</td>'
         f'<td class="n" data-label="{say("minus_filled")}">{apart[1]}</td>'
     )
@@ -355,9 +393,9 @@ def _calibration(say: Words, evaluation: Mapping[str, Any]) -> str:
     promised = sum(one["records"] * one["confidence"] for one in bins) / sum(one["records"] for one in bins)
     verdict = "over" if promised > accuracy["high"] else "under" if promised < accuracy["low"] else "level"
     words = _joined(say, [
-        say("calibrated", value=f"{100 * ece['value']:.1f}", ece=_decimal(ece),
-            interval=_range(ece, percent=False)),
-        say(verdict, confidence=say("percent", value=f"{100 * promised:.1f}"), accuracy=_percent(say, accuracy)),
+        say("calibrated", value=f"{100 * ece['value']:.1f}", ece=plain(ece),
+            interval=range_of(ece, "ece")),
+        say(verdict, confidence=say("percent", value=f"{100 * promised:.1f}"), accuracy=percent(say, accuracy)),
     ])
     low = min(one["confidence"] for one in bins)
     x_ticks = ticks(min(low, 0.99), 1.0, 5)
@@ -371,7 +409,7 @@ def _calibration(say: Words, evaluation: Mapping[str, Any]) -> str:
     counts = _histogram(say, found["histogram"])
     rows = "".join(
         f'<tr><td class="n">{one["records"]}</td><td class="n">{100 * one["confidence"]:.1f}</td>'
-        f'<td class="n">{100 * one["accuracy"]["value"]:.1f} {_range(one["accuracy"])}</td></tr>' for one in bins
+        f'<td class="n">{100 * one["accuracy"]["value"]:.1f} {range_of(one["accuracy"])}</td></tr>' for one in bins
     )
     return f"""<p>{words}</p><div class="curves">
 <figure><figcaption><b>{say('curve_caption')}</b></figcaption>{curve.svg(say('curve_caption'))}
@@ -418,7 +456,7 @@ def _class_table(say: Words, rows: Sequence[Mapping[str, Any]], axis: Axis) -> s
     for row in rows:
         figures = "".join(
             f'<td class="n" data-label="{say(name)}">'
-            + (f'{100 * row[name]["value"]:.1f} {_range(row[name])}' if row[name]["value"] is not None else "–") + "</td>"
+            + (f'{100 * row[name]["value"]:.1f} {range_of(row[name])}' if row[name]["value"] is not None else "–") + "</td>"
             for name in ("precision", "recall")
         )
         taken = say("comma").join(f'{escape(str(one["class"]))}&nbsp;({one["records"]})' for one in row["taken_for"])
@@ -441,47 +479,49 @@ def _class_table(say: Words, rows: Sequence[Mapping[str, Any]], axis: Axis) -> s
 # --- by the values of a column --------------------------------------------------------------------
 
 
-def _by(say: Words, by: Mapping[str, Any] | None) -> str:
+def _by(main: Main, by: Mapping[str, Any] | None) -> str:
     if not by:
         return ""
-    rows = by["values"]
+    say, rows = main.say, by["values"]
+    first, second, third = line_of({"kind": main.kind, "main": main.name})
     whole = next((
-        row["scores"]["accuracy"]["value"] - row["difference"]["accuracy"]["value"] for row in rows
-        if row["difference"]["accuracy"]["value"] is not None
+        row["scores"][first]["value"] - row["difference"][first]["value"] for row in rows
+        if row["difference"][first]["value"] is not None
     ), None)
-    axis = Axis.shares([row["scores"]["accuracy"] for row in rows], line=whole)
+    axis = main.axis([row["scores"][first] for row in rows], line=whole)
     body = ""
     for row in rows:
         scores = row["scores"]
         body += (
             f'<tr class="{"few" if row["too_few"] else ""}"><th scope="row">{_part(say, row)}</th>'
             f'<td class="n" data-unit="{say("records_unit")}">{row["records"]}</td>'
-            f'<td class="plot">{strip(axis, [("model", say("accuracy"), scores["accuracy"])])}</td>'
-            f'<td class="n">{_percent(say, scores["accuracy"])}</td>'
-            f'<td class="n" data-label="{say("difference")}">{_both_points(row["difference"]["accuracy"])}</td>'
-            f'<td class="n" data-label="{say("macro_f1")}">{_decimal(scores["macro_f1"])}</td>'
-            f'<td class="n" data-label="{say("log_loss")}">{_decimal(scores["log_loss"])}</td></tr>'
+            f'<td class="plot">{strip(axis, [("model", main.word, scores[first])])}</td>'
+            f'<td class="n">{main.value(scores[first])}</td>'
+            f'<td class="n" data-label="{say("difference")}">{main.both(row["difference"][first])}</td>'
+            f'<td class="n" data-label="{say(second)}">{plain(scores[second], second)}</td>'
+            f'<td class="n" data-label="{say(third)}">{plain(scores[third], third)}</td></tr>'
         )
     column = escape(str(by["column"]))
-    return f"""<p>{_worst(say, by)}</p><table class="plots by"><caption>{say('by_caption', column=column)}</caption><thead><tr>
+    return f"""<p>{_worst(main, by)}</p><table class="plots by"><caption>{main('by_caption', column=column)}</caption>
+<thead><tr>
 <th scope="col">{column}</th><th scope="col" class="n">{say('records')}</th><td class="plot"></td>
-<th scope="col" class="n">{say('accuracy')}</th><th scope="col" class="n">{say('difference')}</th>
-<th scope="col" class="n">{say('macro_f1')}</th><th scope="col" class="n">{say('log_loss')}</th></tr></thead>
-<tbody>{body}</tbody><tfoot><tr><td></td><td></td><td class="plot">{axis.labels(say('accuracy_axis'))}</td>
-<td></td><td></td><td></td><td></td></tr></tfoot></table><p class="fine">{say('by_fine', few=FEW_TEST)}</p>"""
+<th scope="col" class="n">{main.word}</th><th scope="col" class="n">{say('difference')}</th>
+<th scope="col" class="n">{say(second)}</th><th scope="col" class="n">{say(third)}</th></tr></thead>
+<tbody>{body}</tbody><tfoot><tr><td></td><td></td><td class="plot">{axis.labels(main('accuracy_axis'))}</td>
+<td></td><td></td><td></td><td></td></tr></tfoot></table><p class="fine">{main('by_fine', few=FEW_TEST)}</p>"""
 
 
-def _worst(say: Words, by: Mapping[str, Any]) -> str:
-    worst = lowest(by)
+def _worst(main: Main, by: Mapping[str, Any]) -> str:
+    say, worst = main.say, lowest(by, main.name)
     if worst is None:
         return say("by_nothing", few=FEW_TEST)
-    accuracy, apart = worst["scores"]["accuracy"], worst["difference"]["accuracy"]
-    if apart["value"] >= 0:
-        return say("by_none")
+    score, apart = main.of(worst["scores"]), main.of(worst["difference"])
+    if apart["value"] is None or main.gain(apart)["value"] >= 0:
+        return main("by_none")
     return _joined(say, [
-        say("by_lowest", value=_part(say, worst), accuracy=_percent(say, accuracy), interval=_range(accuracy),
-            difference=_both_points(apart)),
-        say("by_clear" if apart["high"] < 0 else "by_unclear"),
+        main("by_lowest", value=_part(say, worst), accuracy=main.value(score), interval=main.range(score),
+             difference=main.both(apart)),
+        main("by_clear") if clearly_worse(apart, main.name) else say("by_unclear"),
     ])
 
 
@@ -499,10 +539,13 @@ def _learning(say: Words, history: Sequence[Mapping[str, Any]]) -> str:
         return finite((one.get("epoch", i), one.get(name)) for i, one in enumerate(history))
 
     valid = series("valid_loss")
+    name = next((name for name in _WATCHED if series(f"valid_{name}")), "accuracy")
     plots = [
-        _curves(say, "loss", "loss_axis", [("training", "rival", series("loss")), ("validation", "model", valid)],
+        _curves(say, "loss", "loss_axis" if name == "accuracy" else "loss_axis_other",
+                [("training", "rival", series("loss")), ("validation", "model", valid)],
                 mark=min(valid, key=lambda point: point[1]) if valid else None),
-        _curves(say, "valid_accuracy", "valid_axis", [("validation", "model", series("valid_accuracy"))], percent=True),
+        _curves(say, "valid_accuracy", "valid_axis", [("validation", "model", series("valid_accuracy"))], percent=True)
+        if name == "accuracy" else _curves(say, name, name, [("validation", "model", series(f"valid_{name}"))]),
         _curves(say, "rate", "rate_axis", [("rate", "plain", series("lr"))]),
     ]
     if not any(plots):
@@ -534,41 +577,3 @@ def _curves(
     label = say("last", name=say(title), value=f"{series[-1][2][-1][1]:.4g}")
     return (f'<figure><figcaption><b>{say(title)}</b></figcaption>{chart.svg(label)}'
             f'<div class="key">{keys}</div></figure>')
-
-
-# --- numbers --------------------------------------------------------------------------------------
-
-
-def _percent(say: Words, score: Mapping[str, float | None]) -> str:
-    return "–" if score["value"] is None else say("percent", value=f"{100 * score['value']:.1f}")
-
-
-def _decimal(score: Mapping[str, float | None]) -> str:
-    return "–" if score["value"] is None else f"{score['value']:.3f}"
-
-
-def _figure(say: Words, name: str, score: Mapping[str, float | None]) -> str:
-    return _percent(say, score) if name == "accuracy" else _decimal(score)
-
-
-def _range(score: Mapping[str, float | None], percent: bool = True) -> str:
-    if score["low"] is None:
-        return ""
-    low, high = (f"{100 * score[end]:.1f}" if percent else f"{score[end]:.3f}" for end in ("low", "high"))
-    return f'<span class="spread">[{low}, {high}]</span>'
-
-
-def _points(score: Mapping[str, float | None]) -> str:
-    """Difference in points, a true minus sign."""
-    return "–" if score["value"] is None else f"{100 * score['value']:+.1f}".replace("-", "−")
-
-
-def _points_range(score: Mapping[str, float | None]) -> str:
-    if score["low"] is None:
-        return ""
-    low, high = (f"{100 * score[end]:+.1f}".replace("-", "−") for end in ("low", "high"))
-    return f'<span class="spread">[{low}, {high}]</span>'
-
-
-def _both_points(score: Mapping[str, float | None]) -> str:
-    return f"{_points(score)} {_points_range(score)}"

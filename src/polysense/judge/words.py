@@ -227,6 +227,77 @@ WORDS["zh"] = {
     "licence": "许可", "made_by": "由 polysense 生成；本文件不含任何外部资源。",
 }
 
+#: Sentences that name their measure, where that is not accuracy; and what depends on the kind of answer.
+WORDS["en"] |= {
+    "right_other": "On {records} its {measure} is <b>{accuracy}</b> {interval}.",
+    "vs_majority_numbers": "a constant of the training records {accuracy}",
+    "mean_apart_other": "Averaged over {subsets} of the views that could be counted, its {measure} differs by {difference} "
+                        "from a regression trained for each, by {filled} from one trained on all records with absent parts "
+                        "filled (model minus regression).",
+    "mae": "MAE", "rmse": "RMSE", "r2": "R²", "accuracy_axis_other": "{measure}", "points_axis_other": "gain in {measure}",
+    "baselines_caption_other": "{measure} beside the baselines", "concat_numbers": "plain concatenation, ridge regression",
+    "majority_numbers": "constant of the training records",
+    "scores_fine_other": "Intervals: 95&nbsp;% percentile bootstrap over {units}. The best single view was chosen by validation "
+                         "records, never by these.",
+    "carry_same_other": "<b>{view}</b> carries the model: alone it reaches a {measure} of {alone}, and no other view is missed "
+                        "as much when it is taken away (a gain of {adds}).",
+    "carry_two_other": "<b>{view}</b> knows most by itself ({measure} {alone}), but <b>{other}</b> is missed most when it is "
+                       "taken away (a gain of {adds}).",
+    "carry_none_other": "<b>{view}</b> knows most by itself ({measure} {alone}), yet no view is clearly missed when it alone is "
+                        "taken away: the others make up for it.",
+    "carry_only_other": "<b>{view}</b> by itself reaches a {measure} of {alone}.",
+    "carry_all_other": "Together the views reach {all}.", "carry_more_other": "Taking away {views} also makes it worse.",
+    "carry_harm_other": "With {views} the {measure} is worse than without.", "points_other": "{value} {interval}",
+    "matrix_caption_other": "{measure} by the views that are present (filled dots), everything else masked, on the records "
+                            "that have them all",
+    "matrix_words_other": "The <em>specialist</em> is a linear regression trained on exactly the views of its row; the "
+                          "<em>filled specialist</em> is trained on all records, with zeros and presence bits for what is "
+                          "absent. Differences are model minus rival, in {measure}.",
+    "by_caption_other": "{measure} by {column}, with the difference to all records and 95&nbsp;% intervals",
+    "by_lowest_other": "<b>{value}</b> has the worst {measure}: {accuracy} {interval}, {difference} from all records.",
+    "by_clear_other": "The whole interval lies on the bad side of zero, so it is worse than the whole; as the worst of several "
+                      "it still looks worse than it is.",
+    "by_none_other": "No value with enough records has a worse {measure} than all records together.",
+    "by_fine_other": "Pale rows have under {few} records. The line is the {measure} of all records.",
+    "loss_axis_other": "loss", "s_spread": "Said and true", "s_errors": "Largest errors",
+    "true_axis": "true number", "said_axis": "number the model says", "true": "as it is",
+    "spread_caption": "What the model says beside what is true (up to 500 records)",
+    "errors_lie": "Half of the errors (said minus true) lie between {low} and {high}, nine of ten between {least} and {most}.",
+    "errors_words": "The records on which the model is furthest off.", "off": "{truth} said to be {said}",
+    "row_off": "row {row}, off by {error}",
+    "mixture_numbers": "The answer is mixed: {network} network, {regressions} ridge regressions on the same views.",
+}
+WORDS["zh"] |= {
+    "right_other": "在 {records}上，{measure} 为 <b>{accuracy}</b> {interval}。",
+    "vs_majority_numbers": "训练记录的一个常数 {accuracy}",
+    "mean_apart_other": "对可计入的 {subsets}取平均：与专家回归（只用这些视图训练的线性回归）相比，{measure} 相差 {difference}；"
+                        "与补零专家（用全部记录训练，缺失部分补零）相比，相差 {filled}（模型减去回归）。",
+    "mae": "平均绝对误差", "rmse": "均方根误差", "r2": "决定系数 R²", "accuracy_axis_other": "指标：{measure}",
+    "points_axis_other": "{measure} 的改善",
+    "baselines_caption_other": "{measure} 与基线的对照", "concat_numbers": "简单拼接（岭回归）",
+    "majority_numbers": "训练记录的一个常数",
+    "scores_fine_other": "区间：对{units}作自助重抽样的 95% 百分位区间。最好的单个视图由验证记录选出，与这里的记录无关。",
+    "carry_same_other": "模型主要靠 <b>{view}</b>：单凭它 {measure} 就达到 {alone}，而且去掉它时损失最大（改善 {adds}）。",
+    "carry_two_other": "单独来看 <b>{view}</b> 知道得最多（{measure} {alone}），但去掉 <b>{other}</b> 时损失最大（改善 {adds}）。",
+    "carry_none_other": "单独来看 <b>{view}</b> 知道得最多（{measure} {alone}），但只去掉任何一个视图都没有明显损失：其余视图能够弥补。",
+    "carry_only_other": "单凭 <b>{view}</b>，{measure} 达到 {alone}。", "carry_all_other": "全部视图合用时达到 {all}。",
+    "carry_more_other": "去掉 {views} 也会变差。", "carry_harm_other": "有 {views} 时，{measure} 反而比没有时差。",
+    "points_other": "{value}{interval}",
+    "matrix_caption_other": "按在场视图（实心圆点）看 {measure}：其余视图一律遮去，只取具备这些视图的记录",
+    "matrix_words_other": "<em>专家回归</em>（只用这些视图训练的线性回归）为每一行单独训练；<em>补零专家</em>用全部记录训练，缺失部分以零"
+                          "和在场标记代替。差值是模型减去对手，指标为 {measure}。",
+    "by_caption_other": "按 {column} 细分的 {measure}，附与全部记录之差和 95% 区间",
+    "by_lowest_other": "<b>{value}</b> 的 {measure} 最差：{accuracy} {interval}，与全部记录相差 {difference}。",
+    "by_clear_other": "整个区间都在零的不利一侧，确实比总体差；但它是多个取值中最差的一个，看上去总会比实际更差。",
+    "by_none_other": "记录足够的取值中，没有哪个的 {measure} 比全部记录差。",
+    "by_fine_other": "浅色的行不足 {few} 条记录。竖线是全部记录的 {measure}。",
+    "loss_axis_other": "损失", "s_spread": "回答与真值", "s_errors": "最大的误差",
+    "true_axis": "真值", "said_axis": "模型的回答", "true": "真值", "spread_caption": "模型的回答与真值的对照（至多 500 条记录）",
+    "errors_lie": "一半的误差（回答减真值）在 {low} 与 {high} 之间，九成在 {least} 与 {most} 之间。",
+    "errors_words": "模型偏差最大的记录。", "off": "{truth} 被答为 {said}", "row_off": "第 {row} 行，偏差 {error}",
+    "mixture_numbers": "回答是混合的：网络占 {network}，同样视图上的岭回归占 {regressions}。",
+}
+
 
 class Words:
     """The words of one language.

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..data.schema import Schema, guess
-from ..data.tables import Say, Table, check_common, column_of, column_remarks, open_table
+from ..data.tables import Say, Table, check_common, column_of, column_remarks, judge_targets, open_table
+from ..data.targets import guess_task
 from ..errors import BadTable
+from ..registry import tasks
 from .plan import Plan, check_settings
 
 
@@ -16,11 +18,13 @@ class Begun(NamedTuple):
 
     Attributes:
         tables: of training, and of validation if there is one.
+        task: its name, as told or as guessed from the target.
     """
 
     plan: Plan
     tables: list[Table]
     schema: Schema
+    task: str
 
 
 def begin(settings: Mapping[str, Any], records: Any, y: Sequence[Any] | None, valid: Any, say: Say) -> Begun:
@@ -37,11 +41,26 @@ def begin(settings: Mapping[str, Any], records: Any, y: Sequence[Any] | None, va
         BadOption, UnknownName, BadColumn, BadTable: what is wrong, where, and the cure.
     """
     check_settings(settings)
-    plan = Plan.of(settings["fusion"], settings["task"], settings["options"] or {})
-    tables = [open_table(records, settings["target"], y, say)]
+    task, target = settings["task"], settings["target"]
+    options = settings["options"] or {}
+    known = options if task else {key: value for key, value in options.items() if key.partition(".")[0] != "task"}
+    Plan.of(settings["fusion"], task or "classify", known)  # mistakes in them are told before any data is read
+
+    def kind_of(cells: list[Any]) -> str:
+        nonlocal task
+        if task is None:
+            task, reason = guess_task(target, cells)
+            if reason:
+                say(reason)
+        return tasks.about(task).kind if task in tasks else "classes"
+
+    tables = [open_table(records, target, y, say, kind_of)]
+    plan = Plan.of(settings["fusion"], task, options)
     if valid is not None:
         part, targets = valid if isinstance(valid, tuple) else (valid, None)
-        tables.append(open_table(part, settings["target"], targets, say))
+        tables.append(open_table(part, target, targets, say, tables[0].kind))
+    for table in tables:
+        judge_targets(table, on_bad=settings["on_bad"], max_bad=settings["max_bad"])
     first = tables[0]
     if not len(first.rows):
         raise BadTable(f"{first.records.source} holds no record with a target; there is nothing to learn from")
@@ -59,4 +78,4 @@ def begin(settings: Mapping[str, Any], records: Any, y: Sequence[Any] | None, va
     modality = {view.name: view.modality for view in schema.views}
     plan.check_views(list(modality))
     plan.check_encoders(settings["encoders"] or {}, modality)
-    return Begun(plan, tables, schema)
+    return Begun(plan, tables, schema, task)

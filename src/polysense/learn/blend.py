@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..data.rows import only, only_of
+from ..metrics import Classes, Yardstick
 from .rivals import Rivals
 
 #: Weights that are compared on validation.
@@ -67,15 +68,17 @@ def regressions(
 
 def choose(
     network: Callable[[np.ndarray], np.ndarray], rivals: Rivals, features: Mapping[str, Any],
-    present_NV: np.ndarray, labels: np.ndarray,
+    present_NV: np.ndarray, labels: np.ndarray, yardstick: Yardstick | None = None,
 ) -> Share:
-    """The share with the least validation log loss, averaged over the judged subsets.
+    """The share with the least validation loss, averaged over the judged subsets.
 
     Args:
-        network: mask (N, V) -> (N, C).
-        labels: (N,) class numbers; -1, a class unseen in training, is left out.
+        network: mask (N, V) -> (N, C), in the target's unit.
+        labels: (N, ...) targets as the yardstick takes them; what it does not know (a class unseen in
+            training) is left out.
+        yardstick: says what the loss is: log loss of classes if None.
     """
-    return chosen(losses(network, rivals, features, present_NV, labels))
+    return chosen(losses(network, rivals, features, present_NV, labels, yardstick))
 
 
 def chosen(means: Mapping[str, np.ndarray]) -> Share:
@@ -88,24 +91,26 @@ def chosen(means: Mapping[str, np.ndarray]) -> Share:
 
 def losses(
     network: Callable[[np.ndarray], np.ndarray], rivals: Rivals, features: Mapping[str, Any],
-    present_NV: np.ndarray, labels: np.ndarray,
+    present_NV: np.ndarray, labels: np.ndarray, yardstick: Yardstick | None = None,
 ) -> dict[str, np.ndarray]:
-    """{kind: validation log loss at each weight of ``GRID``, averaged over the judged subsets}; empty without records.
+    """{kind: validation loss at each weight of ``GRID``, averaged over the judged subsets}; empty without records.
 
     Args:
-        network, labels: as in ``choose``.
+        network, labels, yardstick: as in ``choose``.
     """
     tables: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
-    known = labels >= 0
+    yardstick = yardstick or Classes()
+    known = yardstick.known(labels)
     for subset in rivals.subsets:
         wanted = np.array([view in subset for view in rivals.views])
         rows = np.flatnonzero(known & (present_NV | ~wanted).all(1))
         if not len(rows):
             continue
         mask_NV = present_NV & wanted
-        ours = network(mask_NV)[rows, labels[rows]]
+        targets = labels[rows]
+        ours = yardstick.own(network(mask_NV)[rows], targets)
         mine = only_of(features, rows)
         for kind, table in tables.items():
-            theirs = regressions(rivals, mine, mask_NV[rows], kind)[np.arange(len(rows)), labels[rows]]
-            table.append([-np.log((1 - w) * ours + w * theirs + 1e-9).mean() for w in GRID])
+            theirs = yardstick.own(regressions(rivals, mine, mask_NV[rows], kind), targets)
+            table.append([yardstick.losses((1 - w) * ours + w * theirs, targets).mean() for w in GRID])
     return {kind: np.mean(table, 0) for kind, table in tables.items()} if tables["filled"] else {}

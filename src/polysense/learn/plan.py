@@ -61,7 +61,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise BadOption(f"time_limit={limit!r} must be a number of seconds above 0")
     if settings["tensorboard"] is not None:
         need("tensorboard", "tensorboard")
-    if settings["task"] not in tasks:
+    if settings["task"] is not None and settings["task"] not in tasks:
         tasks[settings["task"]]
 
 

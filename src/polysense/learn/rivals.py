@@ -10,10 +10,11 @@ Preparation, learned on the training records that have the view: each column is 
 deviation (columns that never vary are dropped), then the block is divided by the root of its width, so that
 every view starts with the same weight. A sparse block (TF-IDF) stays sparse: see ``Scale``.
 
-Regression: multinomial, L2, intercept not penalised; for two classes one weight vector, as in scikit-learn,
-so C means the same. C is the one of {1, 10, 100, 1000} with the least log loss on the validation records that
-have all of S; where they are under 30, by 3-fold cross validation on the training records. A class that a
-subset's training records lack gets 1e-6 of its prior, so that log loss stays finite.
+Regression: multinomial for classes, ridge for numbers (``family``); L2, intercept not penalised; for two
+classes one weight vector, as in scikit-learn, so C means the same. C is the one of {1, 10, 100, 1000} (ridge:
+of {0.01 ... 1000}) with the least loss on the validation records that have all of S; where they are under 30,
+by 3-fold cross validation on the training records. A class that a subset's training records lack gets 1e-6 of
+its prior, so that log loss stays finite.
 
 Many records: above 50,000 a sample is drawn (``sampled`` says so). C, the variance of the weights, is a
 property of the problem and not of the number of records: above 5,000 it is chosen by regressions on 5,000 of
@@ -32,17 +33,18 @@ import numpy as np
 
 from ..data.rows import Rows, SparseRows, only, only_of, whole
 from ..data.rows import blocks as slices
+from ..metrics import Classes, Yardstick
+from .family import FAMILIES, Family, Multinomial, folds
 
 Subset = tuple[str, ...]
 Features = Mapping[str, Any]
 
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+STRENGTHS = Multinomial.strengths
 #: Above, only single views and all views have rivals, from a sample and one C: their cost grows with the classes.
 MANY_CLASSES = 200
 MANY_STRENGTH, MANY_SAMPLE = 100.0, 1500
 FEW = 60  #: training records below which a specialist is not counted
 _FEW_VALID = 30  # validation records below which C is chosen by cross validation
-_LEAK = 1e-6  # share of the prior mixed into every answer
 _INTERCEPT = 100.0  # squared size of the constant feature: penalty of the intercept next to none
 _ROUGH, _FINE = 1e-3, 1e-4  # tolerances: while C is chosen, and of the chosen one
 _CURVATURE_ROWS = 5000
@@ -135,7 +137,7 @@ class Regression:
     Attributes:
         strength: the C that was chosen.
         records: training records.
-        classes: class numbers that occur among them; one column of the weights each.
+        classes: outputs that occur among them (class numbers); one column of the weights each.
         weights: {view: (P, classes)}, of standardised blocks.
         bits: {view: (classes,)}, of presence bits; empty for the specialist.
         bias: (classes,).
@@ -148,16 +150,14 @@ class Regression:
     bias: np.ndarray
     bits: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def answer(self, blocks: Features, present: Mapping[str, np.ndarray], prior: np.ndarray) -> np.ndarray:
+    def answer(self, blocks: Features, present: Mapping[str, np.ndarray], family: Family) -> np.ndarray:
         """(B, C) from standardised blocks."""
         logits = np.tile(self.bias.astype(np.float64), (len(next(iter(present.values()))), 1))
         for view, weight in self.weights.items():
             logits += blocks[view] @ weight
             if view in self.bits:
                 logits += present[view][:, None] * self.bits[view]
-        answer = np.zeros((len(logits), len(prior)))
-        answer[:, self.classes] = _softmax(logits)
-        return (1 - _LEAK) * answer + _LEAK * prior
+        return family.answer(logits, self.classes)
 
 
 class Rivals:
@@ -167,9 +167,10 @@ class Rivals:
         views: names, in the order of the mask's columns.
         subsets: that have specialists.
         counts: {subset: training records that have all of it}.
-        prior: (C,) shares of the classes in training.
+        prior: (C,) what is answered where nothing is present: shares of the classes in training, or their mean.
+        family: what of the regressions depends on the kind of answer.
         ranking: views from best to worst, by accuracy on validation records (the prior where the view is
-            absent).
+            absent); numbers by their loss.
         best_single: the first of them.
         sampled: training records the rivals saw, where that is fewer than there were; else None.
     """
@@ -180,11 +181,16 @@ class Rivals:
         if classes > MANY_CLASSES:
             self.subsets = [subset for subset in self.subsets if len(subset) in (1, len(self.views))]
         self.counts: dict[Subset, int] = {}
-        self.prior = np.full(classes, 1 / max(classes, 1))
+        self.family: Family = Multinomial(np.full(classes, 1 / max(classes, 1)))
         self.ranking = list(views)
         self.sampled: int | None = None
         self._scales: dict[str, Scale] = {}
         self._fitted: dict[tuple[Subset, bool], Regression] = {}
+
+    @property
+    def prior(self) -> np.ndarray:
+        """(C,) the answer where nothing is present."""
+        return self.family.prior
 
     @property
     def best_single(self) -> str:
@@ -213,23 +219,26 @@ class Rivals:
         valid_features: Features | None = None, valid_present: np.ndarray | None = None,
         valid_targets: np.ndarray | None = None, *, views: Sequence[str], classes: int, seed: int = 0,
         progress: Callable[[int, int], None] | None = None, limit: int = 50_000,
+        yardstick: Yardstick | None = None, prior: np.ndarray | None = None,
     ) -> Rivals:
         """Fit all rivals.
 
         Args:
             features: {view: (N, P)} dense or sparse, of the training records; absent rows are never read.
             present: (N, V) bool.
-            targets: (N,) class numbers.
+            targets: (N, ...), class numbers or what else the yardstick takes.
             valid_features: likewise for the validation records, which choose C and the best single view.
             views: names, in the order of the mask's columns.
-            classes: C.
+            classes: C, numbers of an answer.
             seed: of the sample and the folds.
             progress: called with (regressions done, all of them).
             limit: training records above which a random sample is drawn.
+            yardstick: says what kind of answers they are and how they are judged; classes if None.
+            prior: (C,) answered where nothing is present; that of the training targets if None.
         """
-        self = cls(views, classes)
-        present, targets = np.asarray(present, bool), np.asarray(targets, int)
-        self.prior = np.bincount(targets, minlength=classes) / max(len(targets), 1)
+        self, yardstick = cls(views, classes), yardstick or Classes()
+        present, targets = np.asarray(present, bool), yardstick.targets(targets)
+        self.family = FAMILIES[yardstick.kind].of(targets, classes, prior)
         if classes > MANY_CLASSES:
             limit = min(limit, MANY_SAMPLE)
         if len(targets) > limit:
@@ -241,12 +250,12 @@ class Rivals:
         train = _Records(features, self._scales, present, targets, list(views))
         valid = None
         if valid_targets is not None and len(valid_targets):
-            valid_present, valid_targets = np.asarray(valid_present, bool), np.asarray(valid_targets, int)
-            known = np.flatnonzero(valid_targets >= 0)
+            valid_present, valid_targets = np.asarray(valid_present, bool), yardstick.targets(valid_targets)
+            known = np.flatnonzero(yardstick.known(valid_targets))
             valid = _Records(
                 only_of(valid_features, known), self._scales, valid_present[known], valid_targets[known], list(views)
             )
-        fit = _Fit(train, valid, self.prior, seed)
+        fit = _Fit(train, valid, self.family, yardstick, seed)
         jobs = [(subset, filled) for subset in self.subsets for filled in (False, True)]
         for done, (subset, filled) in enumerate(jobs):
             self.counts[subset] = int(train.having(subset).sum())
@@ -256,7 +265,7 @@ class Rivals:
                 self._fitted[subset, filled] = fitted
             if progress:
                 progress(done + 1, len(jobs))
-        self.ranking = self._rank(valid or train)
+        self.ranking = self._rank(valid or train, yardstick)
         return self
 
     def _blocks(self, features: Features, present: np.ndarray, views: Sequence[str]) -> dict[str, Any]:
@@ -265,11 +274,9 @@ class Rivals:
             for view in views
         }
 
-    def _rank(self, judged: _Records) -> list[str]:
-        def merit(view: str) -> tuple[float, float]:
-            answer = self.answer((view,), judged.features, judged.present)
-            loss = -np.log(answer[np.arange(len(answer)), judged.targets] + 1e-30)
-            return float((answer.argmax(1) == judged.targets).mean()), -float(loss.mean())
+    def _rank(self, judged: _Records, yardstick: Yardstick) -> list[str]:
+        def merit(view: str) -> tuple[float, ...]:
+            return yardstick.merit(self.answer((view,), judged.features, judged.present), judged.targets)
 
         return sorted(self.views, key=merit, reverse=True) if len(judged.targets) else list(self.views)
 
@@ -317,7 +324,7 @@ class Rivals:
             if fitted is not None and len(rows):
                 out[rows] = fitted.answer(
                     {view: blocks[view][rows] for view in key},
-                    {view: column[rows] for view, column in columns.items()}, self.prior,
+                    {view: column[rows] for view, column in columns.items()}, self.family,
                 )
         return out
 
@@ -340,6 +347,7 @@ class Rivals:
             )
             entry["filled"].append(filled)
         return {
+            "kind": self.family.kind, "centre": self.family.centre, "spread": self.family.spread,
             "views": list(self.views), "classes": self.classes, "ranking": list(self.ranking),
             "sampled": self.sampled, "counts": [self.counts[subset] for subset in self.subsets],
             "prior": self.prior,
@@ -356,7 +364,8 @@ class Rivals:
         self = cls(state["views"], state["classes"])
         self.ranking, self.sampled = list(state["ranking"]), state["sampled"]
         self.counts = dict(zip(self.subsets, state["counts"], strict=True))
-        self.prior = np.asarray(state["prior"])
+        family = FAMILIES[state.get("kind", "classes")]
+        self.family = family(np.asarray(state["prior"]), state.get("centre", 0.0), state.get("spread", 1.0))
         self._scales = {view: Scale(one["scale"], one.get("mean")) for view, one in state["scales"].items()}
         for one in state["fitted"]:
             fitted = Regression(
@@ -394,22 +403,24 @@ class _Records:
 class _Fit:
     """Fits the rivals of all subsets; views' kernels are computed once and summed."""
 
-    def __init__(self, train: _Records, valid: _Records | None, prior: np.ndarray, seed: int) -> None:
-        self.train, self.valid, self.prior, self.seed = train, valid, prior, seed
+    def __init__(
+        self, train: _Records, valid: _Records | None, family: Family, yardstick: Yardstick, seed: int
+    ) -> None:
+        self.train, self.valid, self.family, self.yardstick, self.seed = train, valid, family, yardstick, seed
         self._kernels: dict[str, np.ndarray] = {}
         self._across: dict[str, np.ndarray] = {}
 
     def __call__(self, subset: Subset, filled: bool) -> Regression | None:
         everyone = np.ones(len(self.train.targets), bool)
         rows = np.flatnonzero(everyone if filled else self.train.having(subset))
-        classes = np.unique(self.train.targets[rows])
-        if len(classes) < 2:
+        family, classes = self.family, self.family.outputs(self.train.targets[rows]) if len(rows) else None
+        if classes is None:
             return None
         judges = self._judges(subset)
         make = _Kernel if len(rows) <= _KERNEL_LIMIT else _Primal
         problem = make(self, subset, filled, rows)
-        labels = np.searchsorted(classes, self.train.targets[rows])
-        strengths = STRENGTHS if len(self.prior) <= MANY_CLASSES else (MANY_STRENGTH,)
+        labels = family.local(self.train.targets[rows], classes)
+        strengths = family.strengths if len(family.prior) <= MANY_CLASSES else (MANY_STRENGTH,)
         scout, known = problem, labels
         if len(rows) > _CHOICE_ROWS:
             some = np.sort(np.random.default_rng(self.seed).choice(len(rows), _CHOICE_ROWS, replace=False))
@@ -417,12 +428,12 @@ class _Fit:
         if len(strengths) == 1:
             path, losses = scout.path(np.arange(len(known)), known, len(classes), strengths), [0.0]
         elif judges is not None:
-            path = scout.path(np.arange(len(known)), known, len(classes))
+            path = scout.path(np.arange(len(known)), known, len(classes), strengths)
             losses = self._judged(scout, path, classes, judges)
         else:
             losses = self._cross_validated(scout, known, classes)
             upto = int(np.argmin(losses)) + 1
-            path = scout.path(np.arange(len(known)), known, len(classes), STRENGTHS[:upto])
+            path = scout.path(np.arange(len(known)), known, len(classes), strengths[:upto])
         best = int(np.argmin(losses))
         weights, bits, bias = problem.primal(problem.polished(path[best], labels, strengths[best]))
         return Regression(
@@ -447,25 +458,24 @@ class _Fit:
         for some in slices(len(judges)):
             targets = self.valid.targets[judges[some]]
             logits = problem.valid_logits(path, judges[some])
-            losses += [len(targets) * _mean_log_loss(one, classes, targets, self.prior) for one in logits]
+            losses += [len(targets) * self.family.judged(one, classes, targets, self.yardstick) for one in logits]
         return list(losses / len(judges))
 
     def _cross_validated(
         self, problem: _Kernel | _Primal, labels: np.ndarray, classes: np.ndarray
     ) -> list[float]:
-        fold = _folds(labels, 3, self.seed)
-        losses = np.zeros(len(STRENGTHS))
+        family, fold = self.family, folds(self.family.strata(labels), 3, self.seed)
+        targets = self.train.targets[problem.rows]
+        losses = np.zeros(len(family.strengths))
         for k in range(3):
             inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-            seen = np.unique(labels[inside])
-            if len(seen) < 2 or not len(outside):
+            seen = family.outputs(targets[inside]) if len(inside) else None
+            if seen is None or not len(outside):
                 continue
-            path = problem.path(inside, np.searchsorted(seen, labels[inside]), len(seen))
+            path = problem.path(inside, family.local(targets[inside], seen), len(seen), family.strengths)
             for i, one in enumerate(path):
                 logits = problem.train_logits(one, inside, outside)
-                losses[i] += len(outside) * _mean_log_loss(
-                    logits, classes[seen], classes[labels[outside]], self.prior
-                )
+                losses[i] += len(outside) * family.judged(logits, seen, targets[outside], self.yardstick)
         return list(losses)
 
     def kernel(self, view: str, rows: np.ndarray) -> np.ndarray:
@@ -504,13 +514,13 @@ class _Kernel:
         return present[:, [views.index(view) for view in self.subset]].astype(np.float64)
 
     def path(
-        self, inside: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float] = STRENGTHS
+        self, inside: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float]
     ) -> list[np.ndarray]:
         gram = self.gram if len(inside) == len(self.rows) else self.gram[np.ix_(inside, inside)]
-        return _solve(gram, labels, classes, strengths)
+        return _solve(gram, self.fit.family, labels, classes, strengths)
 
     def polished(self, dual: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
-        return _solve(self.gram, labels, dual.shape[1], [strength], start=dual, tolerance=_FINE)[0]
+        return _solve(self.gram, self.fit.family, labels, dual.shape[1], [strength], start=dual, tolerance=_FINE)[0]
 
     def train_logits(self, dual: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
         return self.gram[np.ix_(outside, inside)] @ dual
@@ -566,27 +576,27 @@ class _Primal:
         return sum(block @ part for block, part in zip(blocks, parts, strict=True))
 
     def path(
-        self, inside: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float] = STRENGTHS,
+        self, inside: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float],
         start: np.ndarray | None = None, tolerance: float = _ROUGH,
     ) -> list[np.ndarray]:
         from scipy.optimize import minimize
 
-        n = len(labels)
+        n, family = len(labels), self.fit.family
         blocks = self.blocks if len(inside) == len(self.rows) else [block[inside] for block in self.blocks]
         shape = (sum(self.widths), classes)
         weights, found = np.zeros(shape) if start is None else start, []
         curved = slice(0, n, -(-n // _CURVATURE_ROWS))
         for strength in strengths:
-            strength = _softmax_strength(strength, classes)
+            strength = family.strength(strength, classes)
             some = [block[curved] for block in blocks]
-            rounded = _Rounded(some, self._logits(some, weights), strength, n)
+            rounded = _Rounded(some, family, self._logits(some, weights), strength, n)
 
             def objective(flat: np.ndarray, strength=strength, rounded=rounded) -> tuple[float, np.ndarray]:
                 weights = rounded.weights(flat.reshape(shape))
                 value, gradient = (weights**2).sum() / (2 * strength), weights / strength
                 for part in slices(n):
                     held = [block[part] for block in blocks]
-                    loss, error = _loss_and_error(self._logits(held, weights), labels[part], np.eye(classes)[labels[part]])
+                    loss, error = family.loss(self._logits(held, weights), labels[part], family.truth(labels[part], classes))
                     value += loss
                     gradient += np.concatenate([_dense(block.T @ error) for block in held])
                 return value / n, rounded.gradient(gradient).ravel() / n
@@ -624,9 +634,8 @@ class _Primal:
 class _Rounded:
     """Coordinates u = L'w in which the objective of one record is nearly round."""
 
-    def __init__(self, blocks: list[Any], logits: np.ndarray, strength: float, n: int) -> None:
-        p = _softmax(logits)
-        curve = np.maximum((p * (1 - p)).mean(1), 0.002) / len(p)
+    def __init__(self, blocks: list[Any], family: Family, logits: np.ndarray, strength: float, n: int) -> None:
+        curve = family.curve(family.mean(logits))[:, 0] / len(logits)
         solid, *thin = blocks
         solid = solid.astype(np.float64)
         self.width = solid.shape[1]
@@ -653,10 +662,10 @@ class _Rounded:
 
 
 def _solve(
-    gram: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float],
+    gram: np.ndarray, family: Family, labels: np.ndarray, classes: int, strengths: Sequence[float],
     start: np.ndarray | None = None, tolerance: float = _ROUGH, memory: int = 8, rounds: int = 300,
 ) -> list[np.ndarray]:
-    """Multinomial logistic regression in dual coordinates, for rising C.
+    """Regression in dual coordinates, for rising C.
 
     Minimises sum of losses of f = K a, plus tr(a'K a) / 2C. Everything is said with the functional gradient
     g = p - y + a/C (the gradient is K g) and with f, so one solve a step is the whole cost: L-BFGS whose
@@ -665,7 +674,9 @@ def _solve(
 
     Args:
         gram: (n, n) inner products K.
-        labels: (n,) 0..classes-1.
+        family: with its loss; of numbers the first step is the closed solution.
+        labels: (n, ...), as ``family.local`` gives them.
+        classes: outputs K.
         strengths: values of C, rising; each starts from the last solution.
         start: the solution to start from.
         tolerance: stops when a step promises less than its square, per record, in the loss.
@@ -675,15 +686,14 @@ def _solve(
     """
     from scipy.linalg import cho_factor, cho_solve
 
-    truth = np.eye(classes)[labels]
+    truth = family.truth(labels, classes)
     a = np.zeros((len(labels), classes)) if start is None else start
     f = gram @ a
     found = []
     for strength in strengths:
-        strength = _softmax_strength(strength, classes)
-        loss, error = _loss_and_error(f, labels, truth)
-        p = error + truth
-        curve = np.maximum((p * (1 - p)).mean(1, keepdims=True), 0.002)
+        strength = family.strength(strength, classes)
+        loss, error = family.loss(f, labels, truth)
+        curve = family.curve(error + truth)
         root = np.sqrt(curve)
         shifted = gram * root * root.T
         shifted[np.diag_indices(len(gram))] += 1 / strength
@@ -708,7 +718,7 @@ def _solve(
             size = 1.0
             while True:
                 new_a, new_f = a - size * r, f - size * kr
-                loss, error = _loss_and_error(new_f, labels, truth)
+                loss, error = family.loss(new_f, labels, truth)
                 new_value = loss + np.vdot(new_a, new_f) / (2 * strength)
                 if new_value <= value + 1e-4 * size * slope or size < 1e-6:
                     break
@@ -721,45 +731,6 @@ def _solve(
             a, f, g, value = new_a, new_f, new_g, new_value
         found.append(a)
     return found
-
-
-def _softmax_strength(strength: float, classes: int) -> float:
-    """C for one weight vector per class; two opposite halves are penalised half as much as their sum."""
-    return strength / 2 if classes == 2 else strength
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    return p
-
-
-def _loss_and_error(logits: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
-    """Summed log loss, and p - y."""
-    shifted = logits - logits.max(1, keepdims=True)
-    p = np.exp(shifted)
-    total = p.sum(1, keepdims=True)
-    loss = float((np.log(total[:, 0]) - shifted[np.arange(len(labels)), labels]).sum())
-    p /= total
-    p -= truth
-    return loss, p
-
-
-def _mean_log_loss(logits: np.ndarray, classes: np.ndarray, targets: np.ndarray, prior: np.ndarray) -> float:
-    """Log loss of answers over some of the classes, mixed with the prior as ``Regression.answer`` does."""
-    answer = np.zeros((len(logits), len(prior)))
-    answer[:, classes] = _softmax(logits)
-    own = (1 - _LEAK) * answer[np.arange(len(targets)), targets] + _LEAK * prior[targets]
-    return float(-np.log(np.maximum(own, 1e-30)).mean())
-
-
-def _folds(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """(n,) fold numbers, each class dealt out evenly."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    fold = np.empty(len(labels), int)
-    fold[order] = np.arange(len(labels)) % k
-    return fold
 
 
 def _dense(block: Any) -> np.ndarray:

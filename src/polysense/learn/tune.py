@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..contracts import Encoder
 from ..errors import BadOption, LossNotFinite, need
+from ..metrics import Classes, Yardstick
 from ..network import Network
 from ..registry import suggest
 from .blend import GRID, Share, chosen, losses, regressions
@@ -88,15 +89,15 @@ class Verdict:
     """A solution on the validation records, with its own share of regressions.
 
     Attributes:
-        loss: log loss of the records as they are.
-        accuracy: of the same.
+        loss: mean loss of the records as they are.
+        accuracy: of the same; None where answers are no classes.
         subsets: log loss, mean over the judged subsets of views.
         share: of the regressions.
         losses_N: log loss of each record.
     """
 
     loss: float
-    accuracy: float
+    accuracy: float | None
     subsets: float
     share: Share
     losses_N: np.ndarray = field(repr=False, compare=False)
@@ -117,26 +118,30 @@ class Verdict:
 
 def weigh(
     network: Callable[[np.ndarray], np.ndarray], rivals: Rivals, features: Mapping[str, Any], present_NV: np.ndarray,
-    labels: np.ndarray, *, given: float | None = None,
+    labels: np.ndarray, *, given: float | None = None, yardstick: Yardstick | None = None,
 ) -> Verdict:
     """The verdict on a network, its share of regressions chosen for it, or as given.
 
     Args:
         network: mask (N, V) -> (N, C).
         features: {view: (N, P)} of the validation records, as the rivals read them.
-        labels: (N,) class numbers; -1, a class unseen in training, is left out of the losses and counts as wrong.
+        labels: (N, ...) targets as the yardstick takes them; a class unseen in training is left out of the losses and
+            counts as wrong.
         given: share of the answer that the regressions are to have.
+        yardstick: says what the loss is: log loss of classes if None.
     """
-    means = losses(network, rivals, features, present_NV, labels)
+    yardstick = yardstick or Classes()
+    means = losses(network, rivals, features, present_NV, labels, yardstick)
     share = chosen(means) if given is None else Share(float(given))
     mixed = network(present_NV)
     if share.weight:
         mixed = (1 - share.weight) * mixed + share.weight * regressions(rivals, features, present_NV, share.kind)
-    known = labels >= 0
-    losses_N = -np.log(mixed[known, labels[known]] + 1e-9)
+    known = yardstick.known(labels)
+    losses_N = yardstick.losses(yardstick.own(mixed[known], labels[known]), labels[known])
     loss = float(losses_N.mean()) if known.any() else 0.0
     subsets = float(np.interp(share.weight, GRID, means[share.kind])) if means else loss
-    return Verdict(loss, float((mixed.argmax(1) == labels).mean()), subsets, share, losses_N)
+    accuracy = float((mixed.argmax(1) == labels).mean()) if yardstick.kind == "classes" else None
+    return Verdict(loss, accuracy, subsets, share, losses_N)
 
 
 @dataclass
@@ -197,7 +202,8 @@ def tune(
         verdict = judge(live)
         worse = 0.0 if verdict.over(frozen) else WORSE  # the loop keeps the epoch with the least loss
         share = verdict.share.weight
-        return {"loss": verdict.loss + worse, "accuracy": verdict.accuracy, "subsets": verdict.subsets, "share": share}
+        accuracy = {} if verdict.accuracy is None else {"accuracy": verdict.accuracy}
+        return {"loss": verdict.loss + worse, **accuracy, "subsets": verdict.subsets, "share": share}
 
     history = History()
     with torch.random.fork_rng():
@@ -241,11 +247,13 @@ def _sentence(facts: Mapping[str, Any], frozen: Verdict, tuned: Verdict, kept: b
     which = ", ".join(f"'{view}'" for view in facts["views"])
     if kept:
         twice = "; the regressions read the frozen towers, so at prediction each runs twice" if tuned.share.weight else ""
+        if tuned.accuracy is None:
+            return f"tuned {which}: validation loss {frozen.loss:.4g} -> {tuned.loss:.4g}{twice}"
         return (
             f"tuned {which}: validation log loss {frozen.loss:.3f} -> {tuned.loss:.3f}, "
             f"accuracy {frozen.accuracy:.3f} -> {tuned.accuracy:.3f}{twice}"
         )
-    tried = f"log loss {min(epoch['loss'] for epoch in facts['epochs']):.3f}" if facts["epochs"] else "the loss was not finite"
+    tried = f"loss {min(epoch['loss'] for epoch in facts['epochs']):.3f}" if facts["epochs"] else "the loss was not finite"
     return (
         f"tuning {which} did not help on validation ({tried}, frozen {frozen.loss:.3f}): the frozen solution is kept"
     )

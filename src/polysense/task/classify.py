@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contracts import State, Task
-from ..data.values import category
+from ..data.values import BadCell, category, number
 from ..errors import BadOption, BadTable
+from ..metrics import Classes
 from ..registry import tasks
+from ..talk import class_line
 from ..tokens import Tokens
 
 
@@ -48,6 +50,8 @@ class Classify(Task):
     array([ 1, -1])
     """
 
+    kind = "classes"
+
     def __init__(self, *, smoothing: float = 0.03, weights: str = "none") -> None:
         if not 0 <= smoothing < 1:
             raise BadOption(f"task.smoothing={smoothing} must be at least 0 and below 1")
@@ -75,6 +79,25 @@ class Classify(Task):
         """Class -> number; by its name too, because a CSV file holds "3" where Parquet holds 3 or 3.0."""
         self._index = {value: i for i, value in enumerate(self.classes)}
         self._names = {_name(value): i for i, value in enumerate(self.classes)}
+
+    def check(self, records: int, target: str | None) -> None:
+        """Refuse an id or a measured number: more than twenty classes with fewer than two records each."""
+        count = len(self.classes)
+        if count > max(20, records / 2):
+            raise BadTable(
+                f"the target{f' {target!r}' if target else ''} holds {count:,} classes in {records:,} training records; with "
+                "fewer than two records a class nothing can be learned, and an id or a measured number is no class"
+                + ("; numbers are learned by the task regress" if _numbers(self.classes) else "")
+            )
+
+    def about(self, target: str | None) -> str:
+        return class_line(target, dict(zip(map(str, self.classes), self.counts.tolist(), strict=True)))
+
+    def yardstick(self) -> Classes:
+        return Classes()
+
+    def columns(self) -> list[str]:
+        return [f"probability_{name}" for name in self.classes]
 
     def encode(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
         """{"label": (B,) int64}; -1 for a class that training did not have."""
@@ -121,6 +144,17 @@ class Classify(Task):
             return loss
         share = torch.as_tensor(self.counts.sum() / (len(self.counts) * self.counts.clip(1)), dtype=loss.dtype)
         return loss * share.to(loss.device)[targets["label"]]
+
+
+def _numbers(classes: Sequence[Any]) -> bool:
+    """Nearly all of them are numbers."""
+    good = 0
+    for value in classes:
+        try:
+            good += number(value) is not None
+        except BadCell:
+            pass
+    return good > 0.95 * len(classes)
 
 
 def _plain(value: Any) -> Any:

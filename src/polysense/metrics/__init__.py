@@ -1,4 +1,4 @@
-"""Measures of classification, with intervals and paired differences.
+"""Measures with intervals and paired differences; here those of classes, in the files beside it those of other answers.
 
 N records, C classes, R resamples, K sums. Every measure but AUROC is a function of *weighted sums over
 records* (how often class c was said, how often rightly, the summed loss, ...). So a thousand bootstrap
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -91,8 +92,106 @@ _FORMULAS: dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
 MEASURES = ("accuracy", "macro_f1", "log_loss", "ece", "auroc", *list(_FORMULAS)[4:])
 #: The four that DESIGN names: enough for a table of subsets.
 SHORT = ("accuracy", "macro_f1", "log_loss", "ece")
-#: Measures of which less is better.
-LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
+#: Measures of which less is better, of whatever kind of answer.
+LOWER_IS_BETTER = frozenset({"log_loss", "ece", "mae", "rmse"})
+#: Measures that are shares: shown in percent, their differences in points.
+SHARES = frozenset({
+    "accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_precision", "macro_recall", "macro_f1",
+    "weighted_precision", "weighted_recall", "weighted_f1",
+})
+#: Measures in the target's unit.
+UNITS = frozenset({"mae", "rmse"})
+#: Kind of answer -> what it is compared by in a line: the main measure, and two more.
+LINES = {"classes": ("accuracy", "macro_f1", "log_loss"), "numbers": ("rmse", "mae", "r2")}
+
+
+class Yardstick:
+    """How answers of one kind are measured. N records, A numbers of an answer, R resamples.
+
+    A task makes its own (``Task.yardstick``); whatever compares answers (rivals, mixture, judge) asks it and
+    knows no task.
+
+    Class attributes:
+        kind: of the answers: "classes" (probabilities that sum to 1), "labels" (a probability each) or "numbers".
+        measures: names of all measures that an evaluation shows, in this order.
+        short: those of a table of subsets.
+        main: the one by which views, subsets and values of a column are compared.
+    """
+
+    kind: str = ""
+    measures: tuple[str, ...] = ()
+    short: tuple[str, ...] = ()
+    main: str = ""
+
+    def targets(self, targets: Any) -> np.ndarray:
+        """(N, ...): the targets as an array of their type."""
+        raise NotImplementedError
+
+    def known(self, targets: np.ndarray) -> np.ndarray:
+        """(N,) bool: records whose loss is defined."""
+        raise NotImplementedError
+
+    def own(self, answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """(N, ...): the part of the answers that the loss reads; mixing answers mixes it alike."""
+        return answers
+
+    def losses(self, own: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """(N,): loss of each record, all of them known, from what ``own`` gave."""
+        raise NotImplementedError
+
+    def merit(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+        """How good answers are; the larger tuple is the better one."""
+        return (-float(self.losses(self.own(answers, targets), targets).mean()),)
+
+    def judge(
+        self, answers: np.ndarray, targets: np.ndarray, resamples: Resamples, *, rows: np.ndarray | None = None,
+        measures: Iterable[str] | None = None,
+    ) -> Draws:
+        """Measures of answers, with their values in shared resamples; all of ``measures`` if None."""
+        raise NotImplementedError
+
+    def p_worse(
+        self, model: np.ndarray, rival: np.ndarray, targets: np.ndarray, *, groups: Sequence | np.ndarray | None = None
+    ) -> float:
+        """One-sided p: how often chance alone would leave the model as far behind."""
+        raise NotImplementedError
+
+
+class Classes(Yardstick):
+    """Measures of one class out of several; targets (N,) class numbers, -1 for one unseen in training.
+
+    >>> Classes().losses(np.array([0.5, 1.0]), np.array([0, 1])).round(3).tolist()
+    [0.693, 0.0]
+    """
+
+    kind, main, measures, short = "classes", "accuracy", MEASURES, SHORT
+
+    def targets(self, targets: Any) -> np.ndarray:
+        return np.asarray(targets, int)
+
+    def known(self, targets: np.ndarray) -> np.ndarray:
+        return targets >= 0
+
+    def own(self, answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        return answers[np.arange(len(targets)), targets]
+
+    def losses(self, own: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        return -np.log(own + 1e-9)
+
+    def merit(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+        loss = -np.log(self.own(answers, targets) + 1e-30)
+        return float((answers.argmax(1) == targets).mean()), -float(loss.mean())
+
+    def judge(
+        self, answers: np.ndarray, targets: np.ndarray, resamples: Resamples, *, rows: np.ndarray | None = None,
+        measures: Iterable[str] | None = None,
+    ) -> Draws:
+        return judge(answers, targets, resamples, rows=rows, measures=measures)
+
+    def p_worse(
+        self, model: np.ndarray, rival: np.ndarray, targets: np.ndarray, *, groups: Sequence | np.ndarray | None = None
+    ) -> float:
+        return p_worse(model, rival, targets, groups=groups)
 
 
 def _table(
