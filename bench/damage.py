@@ -62,7 +62,7 @@ DAMAGES = (
     Damage("weight decay on biases", "network.py", '(matrices if self.members.ranks[name] > 1 and "empty" not in name else rest)', "matrices", "loop"),
     Damage("unreadable cell stays present", "data/reading.py", "        self._bad(row, 0, reason)\n        self.present[row] = False\n", "        self._bad(row, 0, reason)\n", "reading features model"),
     Damage("rivals of absent views see zeros as values", "learn/rivals.py", "out[present_N] = (np.asarray(block)[present_N] - self.mean) * self.scale", "out[:] = (np.asarray(block) - self.mean) * self.scale", "rivals"),
-    Damage("the mixture never chooses the network", "learn/blend.py", "return Share(float(GRID[int(means[kind].argmin())]), kind)", "return Share(0.9, kind)", "blend model golden"),
+    Damage("the mixture never chooses the network", "learn/blend.py", "return Share(float(ALL[int(means[kind].argmin())]), kind)", "return Share(0.9, kind)", "blend model golden"),
     # data
     Damage("group ignored when the table is divided", "data/tables.py", "groups=None if groups is None else [groups[i] for i in rows]", "groups=None", "model"),
     Damage("validation records without target kept", "data/tables.py", "train_rows, valid_rows = rows, len(first.records) + tables[1].rows", "train_rows, valid_rows = rows, len(first.records) + np.arange(len(tables[1].records))", "model"),

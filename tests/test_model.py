@@ -639,8 +639,9 @@ def test_a_loaded_model_keeps_its_settings(tmp_path):
     made = model(group="speaker", seed=4, on_bad="drop", fusion="sum", options={"fusion.temperature": 0.5})
     made.fit([record | {"speaker": i // 3} for i, record in enumerate(records(30))]).save(tmp_path / "m")
     again = polysense.load(tmp_path / "m")
-    for name in ("target", "task", "fusion", "group", "seed", "on_bad", "max_bad", "split"):
+    for name in ("target", "fusion", "group", "seed", "on_bad", "max_bad", "split"):
         assert getattr(again, name) == getattr(made, name), name
+    assert again.task == made.task_.name == "classify"  # guessed, and remembered
     assert again.options == made.options and again.network_.fusion.temperature == 0.5
 
 

@@ -638,7 +638,7 @@ class Model(ClassifierMixin, BaseEstimator):
             CannotWrite: disk full or no permission; what stood there is untouched.
         """
         self._ready()
-        settings, learned = self._settings(), self._learned()
+        settings, learned = self._settings() | {"task": self.task_.name}, self._learned()
         processes.from_first(lambda: keep.save(Path(folder), settings, learned, with_towers=with_towers))
         if hasattr(self, "checkpoints_"):
             self.checkpoints_.remove()

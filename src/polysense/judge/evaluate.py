@@ -326,7 +326,7 @@ def _subset_lines(evaluation: Mapping[str, Any], main: str) -> list[str]:
     """The main measure of every subset beside its specialist; differences of shares in points."""
     views = evaluation["views"]
     names = [subset_name(row["present"], views) for row in evaluation["subsets"]]
-    width = min(max(22, *map(columns_of, names)), 40)
+    width = min(max(22 if main in SHARES else 17, *map(columns_of, names)), 40)
     lines = [f"{words(main)} by views present; differences{' in points' if main in SHARES else ''}, with 95 % intervals",
              f"{'views':<{width}} records  model  specialist  difference           filled  difference"]
     for name, row in zip(names, evaluation["subsets"], strict=True):
@@ -347,7 +347,7 @@ def _by_lines(by: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     """Scores of every value of a column, and how far each lies from the whole."""
     main, second, third = names
     labels = [value_name(row) for row in by["values"]]
-    width = min(max(18, columns_of(by["column"]), *map(columns_of, labels)), 34)
+    width = min(max(18 if main in SHARES else 12, columns_of(by["column"]), *map(columns_of, labels)), 34)
     lines = [
         f"by '{by['column']}'; {words(main)} with 95 % intervals, difference to all records"
         + (" in points" if main in SHARES else ""),
@@ -421,5 +421,5 @@ def _apart(scores: Mapping[str, Any] | None, main: str) -> str:
         return ""
     one = scores[main]
     if main not in SHARES:
-        return f"{one['value']:+.3g} [{one['low']:+.3g}, {one['high']:+.3g}]"
+        return f"{one['value']:+.3g} [{one['low']:.3g}, {one['high']:.3g}]"
     return f"{100 * one['value']:+5.1f} [{100 * one['low']:+5.1f}, {100 * one['high']:+5.1f}]"

@@ -13,6 +13,14 @@ from ..registry import tasks
 from .plan import Plan, check_settings
 
 
+def _only_task(options: Mapping[str, Any]) -> str | None:
+    """The task that the options speak of, where they are not all options of classify."""
+    named = [key.partition(".")[2] for key in options if key.startswith("task.")]
+    named += list(options["task"]) if isinstance(options.get("task"), Mapping) else []
+    able = [name for name in tasks if set(named) <= set(tasks.about(name).options)]
+    return None if not named or "classify" in able or len(able) != 1 else able[0]
+
+
 class Begun(NamedTuple):
     """What is known before any work.
 
@@ -43,8 +51,9 @@ def begin(settings: Mapping[str, Any], records: Any, y: Sequence[Any] | None, va
     check_settings(settings)
     task, target = settings["task"], settings["target"]
     options = settings["options"] or {}
-    known = options if task else {key: value for key, value in options.items() if key.partition(".")[0] != "task"}
-    Plan.of(settings["fusion"], task or "classify", known)  # mistakes in them are told before any data is read
+    if task is None:
+        task = _only_task(options)
+    Plan.of(settings["fusion"], task or "classify", options)  # mistakes in them are told before any data is read
 
     def kind_of(cells: list[Any]) -> str:
         nonlocal task

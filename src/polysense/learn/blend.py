@@ -21,6 +21,8 @@ from .rivals import Rivals
 
 #: Weights that are compared on validation.
 GRID = tuple(np.linspace(0, 0.9, 10).round(2).tolist())
+#: Beyond classes the regressions may give all of the answer: a tenth of a network can be most of the error.
+ALL = (*GRID, 1.0)
 #: Which regressions answer (each flag is ``filled`` of ``Rivals.answer``); several are averaged.
 KINDS = {"filled": (True,), "specialist": (False,), "both": (False, True)}
 
@@ -86,21 +88,21 @@ def chosen(means: Mapping[str, np.ndarray]) -> Share:
     if not means:
         return Share()
     kind = min(means, key=lambda kind: means[kind].min())
-    return Share(float(GRID[int(means[kind].argmin())]), kind)
+    return Share(float(ALL[int(means[kind].argmin())]), kind)
 
 
 def losses(
     network: Callable[[np.ndarray], np.ndarray], rivals: Rivals, features: Mapping[str, Any],
     present_NV: np.ndarray, labels: np.ndarray, yardstick: Yardstick | None = None,
 ) -> dict[str, np.ndarray]:
-    """{kind: validation loss at each weight of ``GRID``, averaged over the judged subsets}; empty without records.
+    """{kind: validation loss at each weight of ``GRID`` (numbers: ``ALL``), mean over the judged subsets}; empty if no records.
 
     Args:
         network, labels, yardstick: as in ``choose``.
     """
     tables: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
     yardstick = yardstick or Classes()
-    known = yardstick.known(labels)
+    known, grid = yardstick.known(labels), GRID if yardstick.kind == "classes" else ALL
     for subset in rivals.subsets:
         wanted = np.array([view in subset for view in rivals.views])
         rows = np.flatnonzero(known & (present_NV | ~wanted).all(1))
@@ -112,5 +114,5 @@ def losses(
         mine = only_of(features, rows)
         for kind, table in tables.items():
             theirs = yardstick.own(regressions(rivals, mine, mask_NV[rows], kind), targets)
-            table.append([yardstick.losses((1 - w) * ours + w * theirs, targets).mean() for w in GRID])
+            table.append([yardstick.losses((1 - w) * ours + w * theirs, targets).mean() for w in grid])
     return {kind: np.mean(table, 0) for kind, table in tables.items()} if tables["filled"] else {}

@@ -26,7 +26,7 @@ from ..errors import BadOption, LossNotFinite, need
 from ..metrics import Classes, Yardstick
 from ..network import Network
 from ..registry import suggest
-from .blend import GRID, Share, chosen, losses, regressions
+from .blend import ALL, Share, chosen, losses, regressions
 from .course import History
 from .features import Prepared, Views
 from .loop import train
@@ -139,7 +139,7 @@ def weigh(
     known = yardstick.known(labels)
     losses_N = yardstick.losses(yardstick.own(mixed[known], labels[known]), labels[known])
     loss = float(losses_N.mean()) if known.any() else 0.0
-    subsets = float(np.interp(share.weight, GRID, means[share.kind])) if means else loss
+    subsets = float(np.interp(share.weight, ALL[: len(means[share.kind])], means[share.kind])) if means else loss
     accuracy = float((mixed.argmax(1) == labels).mean()) if yardstick.kind == "classes" else None
     return Verdict(loss, accuracy, subsets, share, losses_N)
 
