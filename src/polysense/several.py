@@ -24,14 +24,14 @@ from . import processes
 from .data import splits
 from .data.cache import Cache
 from .data.rows import Features, only
-from .data.tables import divide, groups_of
+from .data.tables import divide, groups_of, target_faults
 from .errors import BadOption, Mistake
 from .learn.begin import begin
 from .learn.blend import Share
 from .learn.gather import Gathered
 from .learn.plan import check_several
 from .registry import tasks
-from .talk import Talk, class_line, counted
+from .talk import Talk, counted
 
 #: Share of a fold's records that validate where no one names validation records: a seventh of those outside it.
 VALID_SHARE = 1 / 7
@@ -166,7 +166,7 @@ class Several:
 
     def mixed(self, tokens: Parts, plain: Mapping[str, Parts], mask_NV: np.ndarray, prior: np.ndarray) -> np.ndarray:
         """(N, C): the mean of the models' answers, or each record's owner's; the prior of all where nothing is present."""
-        answers, places = np.zeros((len(mask_NV), len(prior)), np.float32), self.places
+        answers, places = np.zeros((len(mask_NV), len(prior)), prior.dtype), self.places
         for k, rows in tokens.asked(len(mask_NV)):
             mine = {view: block.of(k, rows) for view, block in plain.items()}
             _add(answers, rows, places[k], self.models[k]._mixed(tokens.of(k, rows), mine, mask_NV[rows]), tokens)
@@ -191,9 +191,10 @@ def fit(model: Any, records: Any, y: Sequence[Any] | None, valid: Any, checkpoin
     targets = [value for table in begun.tables for value in table.targets]
     plans = _plans(model, kind, begun.tables, targets, talk)
     every = np.unique(np.concatenate([plan.train if kind == "seeds" else np.append(plan.train, plan.judged) for plan in plans]))
-    task = tasks.make(model.task, **begun.plan.options["task"])
+    task = tasks.make(begun.task, **begun.plan.options["task"])
     task.fit([targets[i] for i in every])
-    talk.say(class_line(model.target, dict(zip(map(str, task.classes), task.counts.tolist(), strict=True))))
+    task.check(len(every), model.target)
+    talk.say(task.about(model.target))
     folder = _folder(checkpoints, resume, kind)
     declared = {column.name: column.kind for column in begun.schema.columns}
     if model.split:
@@ -202,7 +203,7 @@ def fit(model: Any, records: Any, y: Sequence[Any] | None, valid: Any, checkpoin
     with _cache(model) as cache, talk.bar(kind, len(plans)) as advance:
         for number, plan in enumerate(plans):
             one = type(model)(**model.get_params(deep=False) | {
-                "folds": None, "seeds": 1, "seed": plan.seed, "columns": declared, "split": None, "verbose": False,
+                "folds": None, "seeds": 1, "seed": plan.seed, "task": begun.task, "columns": declared, "split": None, "verbose": False,
                 "encoders": _encoders(model, made), "tensorboard": _inside(model.tensorboard, plan.name),
                 "time_limit": _time(model, began, len(plans) - number),
             })
@@ -326,7 +327,7 @@ def _accept(
         for view, count in joined.leaks(cells, np.concatenate([plan.train, plan.valid]), plan.judged).items():
             leaks[view] = leaks.get(view, 0) + count
     data = data_facts(tables, begun.schema, cells, every, judged, leaks)
-    data["bad_cells"] = _bad_cells(several, plans, len(tables[0].records), len(tables) > 1)
+    data["bad_cells"] = target_faults(tables) + _bad_cells(several, plans, len(tables[0].records), len(tables) > 1)
     made = made_facts(
         seed=model.seed, source=tables[0].records.source, training=begun.plan.training, started=started
     )
