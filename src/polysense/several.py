@@ -204,7 +204,8 @@ def fit(model: Any, records: Any, y: Sequence[Any] | None, valid: Any, checkpoin
         for number, plan in enumerate(plans):
             one = type(model)(**model.get_params(deep=False) | {
                 "folds": None, "seeds": 1, "seed": plan.seed, "task": begun.task, "columns": declared,
-                "split": None, "verbose": False, "encoders": _encoders(model, made), "tensorboard": _inside(model.tensorboard, plan.name),
+                "split": None, "verbose": False, "encoders": _encoders(model, made),
+                "tensorboard": _inside(model.tensorboard, plan.name),
                 "time_limit": _time(model, began, len(plans) - number),
             })
             one._cache_given, one._elder = cache, made[0] if made and kind == "seeds" else None
