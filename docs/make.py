@@ -60,7 +60,7 @@ CHINESE = {
     "classify": "单标签分类", "regress": "回归", "multilabel": "多标签分类", "several": "多个目标",
 }
 #: Settings of learning, beside the shelves.
-SETTINGS = {"train": "Training · 训练", "tune": "Tuning of towers · 微调"}
+SETTINGS = {"train": "Training · 训练", "tune": "Tuning of towers · 微调", "auto": "Trying encoders · 试选编码器"}
 
 
 class Parts(NamedTuple):

@@ -512,7 +512,7 @@ def test_texts_that_look_like_something_else_stay_texts():
     ({"columns": {"text": "txt"}}, BadColumn, "txt"),
     ({"columns": {"text": "video"}}, BadColumn, "video"),
     ({"options": {"train.epoch": 3}}, BadOption, "no option 'train.epoch'; did you mean 'train.epochs'"),
-    ({"options": {"epochs": 3}}, BadOption, "option 'epochs' lacks its section; write fusion.epochs, task.epochs, train.epochs, tune.epochs or VIEW.epochs"),
+    ({"options": {"epochs": 3}}, BadOption, "option 'epochs' lacks its section; write fusion.epochs, task.epochs, train.epochs, tune.epochs, auto.epochs or VIEW.epochs"),
     ({"options": {"fusion.heads": 3}}, BadOption, "fusion 'concat' has no option 'fusion.heads'"),
     ({"options": {"task.smoothin": 0.1}}, BadOption, "did you mean 'task.smoothing'"),
     ({"options": {"task.smoothing": 2}}, BadOption, "task.smoothing=2 must be"),

@@ -127,7 +127,7 @@ def fit(
     max_bad: Annotated[float | None, typer.Option(metavar="SHARE", help="Share of a column's cells that may be unreadable. [default: 0.2]", show_default=False, rich_help_panel=RECORDS)] = None,
     task: Annotated[str | None, typer.Option(metavar="NAME", help="Task, see: polysense list tasks. [default: guessed: classify, or regress for a target of many numbers]", show_default=False, rich_help_panel=PARTS)] = None,
     fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion, see: polysense list fusions. [default: concat]", show_default=False, rich_help_panel=PARTS)] = None,
-    encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders. image.pretrained:TOWER takes a tower's name, a folder or a hub id. May be repeated.", rich_help_panel=PARTS)] = [],
+    encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders. image.pretrained:TOWER takes a tower's name, a folder or a hub id. VIEW=auto tries those there are and lets validation choose; auto alone does so for all other views. May be repeated.", rich_help_panel=PARTS)] = [],
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as train.epochs=20, fusion.heads=2, task.smoothing=0, VIEW.pixels=64, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
     tune: Annotated[str | None, typer.Option(metavar="VIEWS|all", help="Views whose towers are trained too, with commas; how: --set tune.epochs=4 and other options, see: polysense list training.", show_default=False, rich_help_panel=PARTS)] = None,
     seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of everything random. [default: 0]", show_default=False, rich_help_panel=PARTS)] = None,
@@ -181,7 +181,7 @@ def _settings(
     for key, given in (
         ("columns", _pairs([pair for text in columns for pair in text.split(",")], "--columns")),
         ("views", _pairs(views, "--views")),
-        ("encoders", _pairs(encoders, "--encoder")),
+        ("encoders", _pairs(["*=auto" if text.strip() == "auto" else text for text in encoders], "--encoder")),
         ("options", {key: _value(value) for key, value in _pairs(options, "--set").items()}),
     ):
         settings[key] = {**(settings.get(key) or {}), **given}
@@ -567,6 +567,7 @@ def _about_model(folder: Path) -> str:
         f"fusion {recipe['fusion']}, seed {recipe['seed']}, {data['train']} training and {data['valid']} validation records, "
         f"{made['cpu_seconds']} CPU s, {made['date']}",
         *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
+        *_tried(made.get("tried")),
         *_tuned(made.get("tuned")),
         *_several(made.get("several")),
         *(f"{name} -> {kind}: {reason}" for name, kind, reason in data["columns"]),
@@ -581,6 +582,12 @@ def _about_model(folder: Path) -> str:
                 (number(score["value"], main), f"[{number(score['low'], main)}, {number(score['high'], main)}]")
             ))
     return "\n".join(lines)
+
+
+def _tried(tried: dict[str, Any] | None) -> list[str]:
+    from .learn.trial import table
+
+    return [table(view, facts) for view, facts in (tried or {}).items()]
 
 
 def _tuned(tuned: dict[str, Any] | None) -> list[str]:

@@ -51,9 +51,10 @@ from .learn.features import Encoded, Prepared, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
 from .learn.late import fit_late, out_of_fold, sentence
 from .learn.loop import train
-from .learn.plan import Plan, check_several
+from .learn.plan import AUTO, Plan, check_several, named_views
 from .learn.resume import Checkpoints
 from .learn.rivals import Rivals, subsets_of
+from .learn.trial import Judge, fitting, try_encoders
 from .learn.tune import Verdict, to_tune, tune, weigh
 from .metrics import Resamples
 from .network import Encoders, Network
@@ -79,7 +80,8 @@ class Model(ClassifierMixin, BaseEstimator):
             joined by a newline, pictures and sounds stand in one record; they are no views of their own any more.
         fusion: name of a fusion, see ``polysense list fusions``.
         encoders: {view: name of an encoder, or of an encoder with its tower ("text.pretrained:FOLDER"),
-            or an own ``nn.Module``}; views left out get the default.
+            or "auto" to try those there are, or an own ``nn.Module``}; views left out get the default, or
+            what "*" names.
         options: {"train.epochs": 20, "fusion.heads": 2, "photo.pixels": 64, ...}, or nested dicts.
         group: column whose equal values belong together: never split, resampled as one.
         seed: of everything random.
@@ -223,10 +225,13 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _encode(self, job: _Job) -> None:
         """Choose and fit the encoders, run every frozen one once, train the rivals."""
+        cache = self._cache_given or (Cache() if self.cache else Cache.off())
+        cache.shared = True
+        named, options, reasons = self._named(job, cache)
         job.encoders = job.kept.stage("encoders", lambda: choose_encoders(
-            dict(self.encoders or {}), job.plan.options, job.cells, job.train_rows, seed=self.seed,
-            download=self.download, say=job.talk.say, check=lambda: self._check_faults(job.cells),
-        ), keep.fitted_parts, lambda parts: keep.fitted_again(parts, dict(self.encoders or {})))
+            named, options, job.cells, job.train_rows, seed=self.seed, download=self.download, say=job.talk.say,
+            check=lambda: self._check_faults(job.cells), reasons=reasons,
+        ), keep.fitted_parts, lambda parts: keep.fitted_again(parts, named))
         elder = self._elder
         if elder:  # what learns nothing by chance is that of the first seed
             job.encoders |= {view: one for view, one in elder.network_.encoders.encoders.items() if one.frozen}
@@ -239,8 +244,6 @@ class Model(ClassifierMixin, BaseEstimator):
             lambda plains: {view: part.state() for view, part in plains.items()},
             lambda states: keep.plains_again(states, job.schema),
         )
-        cache = self._cache_given or (Cache() if self.cache else Cache.off())
-        cache.shared = True
         job.found = gather(job.encoders, job.plains, job.cells, cache, positions=job.positions, bar=job.talk.bar)
         self._check_faults(job.cells)
         job.talk.bad_cells(target_faults(job.tables) + joined.faults(job.cells), len(job.targets))
@@ -257,6 +260,39 @@ class Model(ClassifierMixin, BaseEstimator):
         job.labels, job.judged = job.task.encode(job.targets), job.task.judged(job.targets)
         job.yardstick = job.task.yardstick()
         job.rivals = elder.rivals_ if elder else job.kept.stage("rivals", lambda: self._rivals(job), Rivals.state, Rivals.load)
+
+    def _named(self, job: _Job, cache: Cache) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+        """The encoders that the user named, those that "auto" found among them, their options, and why these."""
+        named = named_views(self.encoders, sorted(job.cells))
+        wanted = sorted(view for view, given in named.items() if isinstance(given, str) and given == AUTO)
+        if not wanted:
+            return named, job.plan.options, {}
+        elder = self._elder  # several seeds choose once; several folds each for themselves, as their own records tell
+        job.tried = elder.made_["tried"] if elder else job.kept.stage("tried", lambda: try_encoders(
+            wanted, job.plan.options, job.cells, job.train_rows, job.valid_rows, self._judge(job), how=job.plan.auto,
+            training=job.plan.training, seed=self.seed, cache=cache, say=job.talk.say, bar=job.talk.bar,
+        ), lambda facts: facts, lambda facts: facts)
+        named |= {view: facts["chosen"] for view, facts in job.tried.items()}
+        return named, job.plan.options | fitting(job.plan.options, job.tried), {view: "auto" for view in wanted}
+
+    def _judge(self, job: _Job) -> Judge:
+        """How candidates for an encoder are judged: as the model will be."""
+        labels = job.task.encode(job.targets)
+        targets = labels["label"]
+
+        def regress(features: Any, present_N1: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarray:
+            blocks = [({"": features[part]}, present_N1[part]) for part in (rows, judged)]
+            (mine, here), (theirs, there) = blocks
+            rivals = Rivals.train(
+                mine, here, targets[rows], theirs, there, targets[judged], views=[""], classes=len(job.task.classes),
+                seed=self.seed,
+            )
+            return rivals.answer(("",), theirs, there)
+
+        def losses(answers: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            return -np.log(answers[np.arange(len(rows)), targets[rows]] + 1e-9)
+
+        return Judge(job.task, labels, targets >= 0, regress, losses)
 
     def _rivals(self, job: _Job) -> Rivals:
         def part(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -370,7 +406,9 @@ class Model(ClassifierMixin, BaseEstimator):
             ),
             "made": made_facts(
                 seed=self.seed, source=job.tables[0].records.source, training=job.plan.training, started=job.started
-            ) | ({"tuned": job.tuning} if job.tuning else {}) | ({"fusion": job.fusing} if job.fusing else {}),
+            ) | {
+                name: what for name, what in (("tuned", job.tuning), ("fusion", job.fusing), ("tried", job.tried)) if what
+            },
             "valid": None,
         }))
         if len(valid):
@@ -740,6 +778,7 @@ class _Job:
     task: Any = None
     targets: list[Any] = None
     kept: Checkpoints = None
+    tried: dict[str, Any] = None  # {view: what "auto" tried}
     encoders: dict[str, Encoder] = None
     plains: dict[str, Plain] = None
     found: Gathered = None

@@ -31,7 +31,7 @@ _ASIDE = ("id", "ignore")
 #: Kinds of columns that may form a view together.
 JOINED_KINDS = ("text", "image", "audio")
 #: Names that a view of its own may not have: they are prefixes of options.
-RESERVED = ("table", "fusion", "train", "task", "tune")
+RESERVED = ("table", "fusion", "train", "task", "tune", "auto")
 
 _SAMPLE = 2000  # values looked at, spread over the table
 _MOST = 0.9  # share of values that must look like media

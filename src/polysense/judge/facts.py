@@ -84,7 +84,21 @@ def shown_made(
     return {
         "parts": parts, "mixture": share,
         "recipe": {name: value for name, value in recipe.items() if value is not None and value != {}},
-        **made, "fingerprint": weights, "answers": answers,
+        **made, "fingerprint": weights, "answers": answers, **({"tried": _tried(made["tried"])} if made.get("tried") else {}),
+    }
+
+
+def _tried(tried: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """{view: {encoder: its validation loss and cost, and whether it was chosen}}."""
+    def said(entry: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+        if "loss" not in entry:
+            return entry["left_out"]
+        chosen = f" * {facts['why']}" if entry["encoder"] == facts["chosen"] else ""
+        return f"{facts['unit']} {entry['loss']:.3f} ({entry['by']}, {entry['cpu_seconds']} CPU s){chosen}"
+
+    return {
+        view: {entry["encoder"]: said(entry, facts) for entry in facts["tried"]} or {facts["chosen"]: facts["why"]}
+        for view, facts in tried.items()
     }
 
 

@@ -24,7 +24,7 @@ from .plan import check_encoder, split_name
 
 def choose_encoders(
     named: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]], cells: Mapping[str, Cells], rows: np.ndarray,
-    *, seed: int, download: bool, say: Callable[[str], None], check: Callable[[], None],
+    *, seed: int, download: bool, say: Callable[[str], None], check: Callable[[], None], reasons: Mapping[str, str],
 ) -> dict[str, Encoder]:
     """{view: fitted encoder}: the user's where named, else the default, each printed with its reason.
 
@@ -35,6 +35,7 @@ def choose_encoders(
         rows: training rows.
         download: a hub id may be downloaded.
         say: takes a sentence for the user.
+        reasons: {view: why it is read by what is named}, where the user did not name it.
         check: stops where the policy for unreadable cells says so.
 
     Raises:
@@ -48,10 +49,11 @@ def choose_encoders(
         given = named.get(view)
         if isinstance(given, torch.nn.Module):
             encoder = own_encoder(given, cells[view].view.modality, mine)
-            reason = "given"
+            reason = reasons.get(view, "given")
         else:
             name, chosen, reason = (
-                (*split_name(given), "given") if given else default_encoder(cells[view].view.modality, values, len(rows))
+                (*split_name(given), reasons.get(view, "given")) if given
+                else default_encoder(cells[view].view.modality, values, len(rows))
             )
             check_encoder(name, view, cells[view].view.modality, mine)
             try:

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from .. import processes
 from ..errors import BadOption, need
 from ..registry import encoders, fusions, options_of, suggest, tasks
-from .training import Training, Tuning
+from .training import Auto, Training, Tuning
 
 #: Section of ``options`` -> the class whose options it holds; ``polysense list training`` shows them.
-SETTINGS = {"train": Training, "tune": Tuning}
+SETTINGS = {"train": Training, "tune": Tuning, "auto": Auto}
+#: In place of an encoder's name: try those there are. In place of a view's: all views that are not named.
+AUTO, OTHERS = "auto", "*"
 #: Sections of ``options`` that are not views.
 SECTIONS = ("fusion", "task", *SETTINGS)
 #: Setting -> what it may be, and how a message says so.
@@ -93,12 +96,14 @@ class Plan:
         options: {section or view: {option: value}}.
         training: how the network is trained.
         tuning: how towers are tuned.
+        auto: how encoders are tried.
     """
 
     name: str
     options: dict[str, dict[str, Any]]
     training: Training
     tuning: Tuning
+    auto: Auto
 
     @classmethod
     def of(cls, fusion: str, task: str, options: Mapping[str, Any]) -> Plan:
@@ -127,7 +132,7 @@ class Plan:
                     raise BadOption(
                         f"{holder.__name__.lower()} has no option '{section}.{name}'; " + suggest(name, known, f"{section}.")
                     )
-        return cls(fusion, nested, Training(**nested["train"]), Tuning(**nested["tune"]))
+        return cls(fusion, nested, *(holder(**nested[section]) for section, holder in SETTINGS.items()))
 
     def check_views(self, views: Sequence[str]) -> None:
         """Refuse options of a view that the table does not have."""
@@ -142,18 +147,48 @@ class Plan:
         """Refuse named encoders that do not exist, do not read their view or lack an option given for it.
 
         Args:
-            named: {view: name, name with tower, or module}; modules are not looked at.
+            named: {view: name, name with tower, "auto", or module}; modules are not looked at.
             modality: {view: modality}.
         """
-        for view, given in named.items():
+        for view, given in named_views(named, list(modality)).items():
             if view not in modality:
                 raise BadOption(f"encoder given for '{view}', which is no view; {suggest(view, sorted(modality))}")
-            if isinstance(given, str):
+            if given == AUTO:
+                _check_auto(view, modality[view], self.options.get(view, {}))
+            elif isinstance(given, str):
                 check_encoder(split_name(given)[0], view, modality[view], self.options.get(view, {}))
 
     def fusion(self, views: Sequence[str], dim: int) -> Any:
         """The chosen fusion with the user's options."""
         return fusions.make(self.name, views, dim, **self.options["fusion"])
+
+
+def named_views(named: Mapping[str, Any] | None, views: Sequence[str]) -> dict[str, Any]:
+    """What ``encoders`` names, "*" written out for the views that are not named.
+
+    >>> named_views({"*": "auto", "photo": "image.cnn"}, ["photo", "title"])
+    {'photo': 'image.cnn', 'title': 'auto'}
+    """
+    named = dict(named or {})
+    rest = named.pop(OTHERS, None)
+    if rest is None:
+        return named
+    if rest != AUTO:
+        raise BadOption(f"encoder '{rest}' is given for all views; only '{AUTO}' suits them all, so name its view")
+    return named | {view: AUTO for view in views if view not in named}
+
+
+def _check_auto(view: str, modality: str, options: Mapping[str, Any]) -> None:
+    """Refuse to try encoders where that cannot be, or with an option that none of them has."""
+    if processes.count() > 1:
+        raise BadOption(f"'{view}={AUTO}' tries encoders in one process; run it without torchrun, then name what it chose")
+    known = {key for name in encoders if name.startswith(f"{modality}.") for key in encoders.about(name).options}
+    for option in options:
+        if option not in known:
+            raise BadOption(
+                f"no encoder of {modality} views such as '{view}' has the option '{view}.{option}'; "
+                + suggest(option, sorted(known), f"{view}.")
+            )
 
 
 def check_encoder(name: str, view: str, modality: str, options: Mapping[str, Any]) -> None:

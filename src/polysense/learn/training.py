@@ -157,6 +157,27 @@ class Tuning:
         })
 
 
+class Auto:
+    """How ``VIEW=auto`` tries encoders; ``--set auto.NAME=VALUE``.
+
+    Args:
+        records: training records, and validation records, of a view that the candidates are tried on, at most.
+        epochs: of the short training of each encoder that is trained from scratch.
+        seconds: of these trainings for each view together, evenly shared; the schedule is shortened in time. 0
+            tries no encoder that is trained.
+
+    Raises:
+        BadOption: a value is out of its range.
+    """
+
+    def __init__(self, *, records: int = 2000, epochs: int = 10, seconds: float = 120.0) -> None:
+        values = {"records": records, "epochs": epochs, "seconds": seconds}
+        _check_numbers("auto", values, (
+            ("records", 30, math.inf), ("epochs", 1, math.inf), ("seconds", 0, math.inf),
+        ), whole=("records", "epochs"), none=())
+        self.__dict__.update(values)
+
+
 def _check_numbers(
     section: str, values: dict[str, Any], ranges: tuple[tuple[str, float, float], ...], *, whole: tuple[str, ...],
     none: tuple[str, ...],
