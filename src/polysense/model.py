@@ -269,30 +269,11 @@ class Model(ClassifierMixin, BaseEstimator):
             return named, job.plan.options, {}
         elder = self._elder  # several seeds choose once; several folds each for themselves, as their own records tell
         job.tried = elder.made_["tried"] if elder else job.kept.stage("tried", lambda: try_encoders(
-            wanted, job.plan.options, job.cells, job.train_rows, job.valid_rows, self._judge(job), how=job.plan.auto,
-            training=job.plan.training, seed=self.seed, cache=cache, say=job.talk.say, bar=job.talk.bar,
+            wanted, job.plan.options, job.cells, job.train_rows, job.valid_rows, Judge(job.task, job.targets, self.seed),
+            how=job.plan.auto, training=job.plan.training, seed=self.seed, cache=cache, say=job.talk.say, bar=job.talk.bar,
         ), lambda facts: facts, lambda facts: facts)
         named |= {view: facts["chosen"] for view, facts in job.tried.items()}
         return named, job.plan.options | fitting(job.plan.options, job.tried), {view: "auto" for view in wanted}
-
-    def _judge(self, job: _Job) -> Judge:
-        """How candidates for an encoder are judged: as the model will be."""
-        labels = job.task.encode(job.targets)
-        targets = labels["label"]
-
-        def regress(features: Any, present_N1: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarray:
-            blocks = [({"": features[part]}, present_N1[part]) for part in (rows, judged)]
-            (mine, here), (theirs, there) = blocks
-            rivals = Rivals.train(
-                mine, here, targets[rows], theirs, there, targets[judged], views=[""], classes=len(job.task.classes),
-                seed=self.seed,
-            )
-            return rivals.answer(("",), theirs, there)
-
-        def losses(answers: np.ndarray, rows: np.ndarray) -> np.ndarray:
-            return -np.log(answers[np.arange(len(rows)), targets[rows]] + 1e-9)
-
-        return Judge(job.task, labels, targets >= 0, regress, losses)
 
     def _rivals(self, job: _Job) -> Rivals:
         def part(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

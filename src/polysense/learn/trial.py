@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,32 +25,46 @@ from ..registry import fusions, modalities
 from .features import Prepared, Views, answer, encode, frozen
 from .gather import Bar, sample, tell_kinds
 from .loop import train
+from .rivals import Rivals
 from .training import Auto, Training
 
 #: Validation records that a choice needs; with fewer a view keeps its default.
 FEWEST = 30
 
 
-@dataclass
 class Judge:
-    """What the candidates are judged by; the model knows its task.
+    """What candidates are judged by: the loss that the model will be judged by.
+
+    Args:
+        task: fitted.
+        targets: (N,) of all records, as the user knows them.
+        seed: of a regression's folds.
 
     Attributes:
         labels: {name: (N, ...)} targets as the network takes them.
         known_N: bool, records whose loss is defined.
-        regress: (features, (N, 1) presence, training rows, validation rows) -> (n, A), answers of a regression.
-        restore: answers of the network -> the scale of those of a regression.
-        losses: (answers (n, A), rows) -> (n,).
         unit: what the loss is called.
     """
 
-    task: Any
-    labels: dict[str, np.ndarray]
-    known_N: np.ndarray
-    regress: Callable[[Any, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-    losses: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    restore: Callable[[np.ndarray], np.ndarray] = lambda answers: answers
-    unit: str = "log loss"
+    unit = "log loss"
+
+    def __init__(self, task: Any, targets: Sequence[Any], seed: int) -> None:
+        self.task, self.seed, self.labels = task, seed, task.encode(targets)
+        self.known_N = self.labels["label"] >= 0
+
+    def regress(self, features: Any, present_N: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarray:
+        """(n, A): answers of the rivals' own regression for the judged rows, its C chosen on them."""
+        parts = [({"": features[part]}, present_N[part, None], self.labels["label"][part]) for part in (rows, judged)]
+        rivals = Rivals.train(*parts[0], *parts[1], views=[""], classes=len(self.task.prior()), seed=self.seed)
+        return rivals.answer(("",), *parts[1][:2])
+
+    def restore(self, answers: np.ndarray) -> np.ndarray:
+        """Answers of the network on the scale of those of a regression."""
+        return answers
+
+    def losses(self, answers: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(n,): loss of each of the rows, all of them known."""
+        return -np.log(answers[np.arange(len(rows)), self.labels["label"][rows]] + 1e-9)
 
 
 def try_encoders(
@@ -221,7 +234,7 @@ def _by_regression(
 ) -> tuple[np.ndarray, int]:
     """Losses of the regression on a frozen encoder's outputs, and how many weights it has."""
     outputs = frozen(encoder, cells, cache)
-    answers = judge.regress(outputs, cells.present[:, None], train_rows, valid_rows)
+    answers = judge.regress(outputs, cells.present, train_rows, valid_rows)
     bytes_held = sum(path.stat().st_size for path in encoder.found().weights) if encoder.tower else 0
     return judge.losses(answers, valid_rows), bytes_held // 4
 
