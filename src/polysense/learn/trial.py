@@ -46,25 +46,25 @@ class Judge:
         unit: what the loss is called.
     """
 
-    unit = "log loss"
-
     def __init__(self, task: Any, targets: Sequence[Any], seed: int) -> None:
         self.task, self.seed, self.labels = task, seed, task.encode(targets)
-        self.known_N = self.labels["label"] >= 0
+        self.yardstick, self.judged = task.yardstick(), task.judged(targets)
+        self.known_N = self.yardstick.known(self.judged)
+        self.unit = "log loss" if task.kind in ("classes", "labels") else "loss"
 
     def regress(self, features: Any, present_N: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarray:
         """(n, A): answers of the rivals' own regression for the judged rows, its C chosen on them."""
-        parts = [({"": features[part]}, present_N[part, None], self.labels["label"][part]) for part in (rows, judged)]
-        rivals = Rivals.train(*parts[0], *parts[1], views=[""], classes=len(self.task.prior()), seed=self.seed)
+        parts = [({"": features[part]}, present_N[part, None], self.judged[part]) for part in (rows, judged)]
+        prior = self.task.prior()
+        rivals = Rivals.train(
+            *parts[0], *parts[1], views=[""], classes=len(prior), seed=self.seed, yardstick=self.yardstick,
+            prior=None if self.task.kind == "classes" else self.task.restore(prior),
+        )
         return rivals.answer(("",), *parts[1][:2])
-
-    def restore(self, answers: np.ndarray) -> np.ndarray:
-        """Answers of the network on the scale of those of a regression."""
-        return answers
 
     def losses(self, answers: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """(n,): loss of each of the rows, all of them known."""
-        return -np.log(answers[np.arange(len(rows)), self.labels["label"][rows]] + 1e-9)
+        return self.yardstick.losses(self.yardstick.own(answers, self.judged[rows]), self.judged[rows])
 
 
 def try_encoders(
@@ -254,7 +254,7 @@ def _by_training(
         views = Views([view], cells.present[:, None], {}, {view: Prepared.of(encoder, cells)})
         train(network, views, judge.labels, train_rows, valid_rows, options=brief, seed=seed, left=left)
         network.cpu()
-        answers = judge.restore(answer(network, encode(network, views, valid_rows), cells.present[valid_rows, None]))
+        answers = judge.task.restore(answer(network, encode(network, views, valid_rows), cells.present[valid_rows, None]))
     return judge.losses(answers, valid_rows), sum(parameter.numel() for parameter in encoder.parameters())
 
 
