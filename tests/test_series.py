@@ -481,3 +481,10 @@ def test_a_model_of_series(name, tmp_path):
     loaded = load(tmp_path / "m")
     np.testing.assert_array_equal(loaded.predict_proba(rows), answers)
     np.testing.assert_allclose(loaded.predict_proba(rows[3:4]), answers[3:4], atol=1e-5)
+
+
+def test_the_encoder_by_default():
+    from polysense.modality.towers import default_encoder
+
+    assert [default_encoder("series", [], n)[0] for n in (4999, 5000)] == ["series.plain", "series.tcn"]
+    assert default_encoder("series", [], 9)[2] == "fewer than 5,000 training records"

@@ -292,7 +292,7 @@ class SeriesModality(Modality):
     kinds = ("series",)
     plain = SeriesPlain
     small = "series.plain"
-    large = "series.plain"
+    large = "series.tcn"
 
 
 # --- encoders --------------------------------------------------------------------------------------------
