@@ -1,6 +1,6 @@
 """Uneven sampling: a made set where only an encoder that reads time stamps can win.
 
-    python bench/strengths_series.py [--records 1200] [--seeds 3]
+    python bench/strengths_series.py [--records 800] [--seeds 3]
 
 A record is a wave of 1 or 2 cycles a second, seen at 40 uneven moments: the mean time between two samples is drawn
 evenly on a logarithmic scale from 1/80 s to 1/10 s, a range of 8. By index the wave has frequency times time between
@@ -64,7 +64,7 @@ def run(n: int, seeds: int) -> list[tuple[str, bool, list[float], float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--records", type=int, default=1200)
+    parser.add_argument("--records", type=int, default=800)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     print(f"accuracy on 600 records, {given.records} to learn from; at most {CEILING:.3f} without time stamps")

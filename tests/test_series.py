@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -488,3 +491,36 @@ def test_the_encoder_by_default():
 
     assert [default_encoder("series", [], n)[0] for n in (4999, 5000)] == ["series.plain", "series.tcn"]
     assert default_encoder("series", [], 9)[2] == "fewer than 5,000 training records"
+
+
+def other(name):
+    """A file that is no part of the package."""
+    spec = importlib.util.spec_from_file_location(Path(name).stem, Path(__file__).parents[1] / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_s_table(tmp_path):
+    """A line of the archive's format is channels between colons and the class at last."""
+    with zipfile.ZipFile(tmp_path / "p.whl", "w") as files:
+        lines = "@x\n@data\n" + "\n".join(f"{i},1:2,3:4,5:6,7:8,9:0,{i}:Walking" for i in range(2))
+        files.writestr("sktime/datasets/data/BasicMotions/BasicMotions_TRAIN.ts", lines)
+    records = read_table(other("examples/activity.py").table(tmp_path / "p.whl", "TRAIN", "motions", tmp_path / "t" / "train.csv"))
+    cells = read_cells(records, guess(records, exclude=["label"]))
+    assert [value.x.tolist() for value in cells["acceleration"].values()] == [[[0, 2, 4], [1, 3, 5]], [[1, 2, 4], [1, 3, 5]]]
+    assert cells["rotation"].values()[1].x.tolist() == [[6, 8, 0], [7, 9, 1]] and records.column("label") == ["Walking"] * 2
+
+
+def test_the_made_set_tells_its_class_by_time_alone():
+    """A sine of the true frequency fits what is seen, one of the other frequency does not; by index both classes are alike."""
+    made = other("bench/strengths_series.py").records(40, 0)
+    right, apart = 0, {"slow": [], "fast": []}
+    for record in made:
+        at, x = np.array(record["wave"]["time"]), np.array(record["wave"]["height"])
+        apart[record["label"]].append(np.log(np.diff(at).mean()))
+        at, x = at[~np.isnan(x)], x[~np.isnan(x)]
+        left = [np.linalg.lstsq(np.stack([np.sin(2 * np.pi * f * at), np.cos(2 * np.pi * f * at)], 1), x, rcond=None)[1][0] for f in (1, 2)]
+        right += (left[0] < left[1]) == (record["label"] == "slow")
+    assert right >= 38
+    assert abs(np.mean(apart["slow"]) - np.mean(apart["fast"])) < 0.5
