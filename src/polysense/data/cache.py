@@ -114,7 +114,7 @@ class Cache:
         try:
             home.mkdir(parents=True, exist_ok=True)
             checks = [_check(key, row) for key, row in zip(first, rows, strict=True)]
-            _write(home, list(first), checks, [rows])
+            _write(home, np.array([key.encode() for key in first]), np.array(checks, "<u4"), [rows])
             self._merge(fingerprint)
         except OSError as error:
             reason = error.strerror or error
@@ -152,16 +152,14 @@ class Cache:
             shard = _open(file)
             if shard is not None:
                 groups.setdefault((shard.rows.dtype.str, shard.rows.shape[1:]), []).append(shard)
-        for shards in groups.values():
-            taken: dict[str, tuple[_Shard, int]] = {}
-            for shard in shards:
-                for i, key in enumerate(key.decode() for key in shard.keys.tolist()):
-                    if key not in taken and _check(key, shard.rows[i]) == shard.checks[i]:
-                        taken[key] = (shard, i)
-                shard.release()
-            if taken:
-                checks = [int(shard.checks[i]) for shard, i in taken.values()]
-                _write(home, list(taken), checks, _in_turn(taken.values()))
+        for shards in groups.values():  # arrays, not objects: there may be a row for each record of a large table
+            whole = np.concatenate([shard.whole() for shard in shards])
+            keys, checks = (np.concatenate([getattr(shard, name) for shard in shards])[whole] for name in ("keys", "checks"))
+            shard_R = np.repeat(np.arange(len(shards)), [len(shard.keys) for shard in shards])[whole]
+            row_R = np.concatenate([np.arange(len(shard.keys)) for shard in shards])[whole]
+            kept = np.sort(np.unique(keys, return_index=True)[1])  # the first of several rows under one key
+            if len(kept):
+                _write(home, keys[kept], checks[kept], _in_turn(shards, shard_R[kept], row_R[kept]))
         for file in small:
             file.unlink(missing_ok=True)
         for file in home.glob(".aside-*"):
@@ -207,6 +205,13 @@ class _Shard:
         self.order = np.argsort(self.keys, kind="stable").astype(np.int32)
         self._mapped = mapped
 
+    def whole(self) -> np.ndarray:
+        """(N,) bool: rows whose checksum is right."""
+        good = (_check(key.decode(), row) == check for key, row, check in zip(self.keys, self.rows, self.checks, strict=True))
+        found = np.fromiter(good, bool, len(self.keys))
+        self.release()
+        return found
+
     def release(self) -> None:
         """Give the pages back: read again from the file when they are needed."""
         if hasattr(mmap, "MADV_DONTNEED"):
@@ -223,14 +228,12 @@ def _default() -> Path | None:
     return (Path(base) if base else Path.home() / ".cache") / "polysense"
 
 
-def _in_turn(places: Iterable[tuple[_Shard, int]]) -> Iterator[np.ndarray]:
+def _in_turn(shards: Sequence[_Shard], shard_R: np.ndarray, row_R: np.ndarray) -> Iterator[np.ndarray]:
     """Rows (1, ...) of shards that come one after the other."""
-    last = None
-    for shard, i in places:
-        if last is not None and last is not shard:
-            last.release()
-        last = shard
-        yield shard.rows[i][None]
+    for number, shard in enumerate(shards):
+        for i in row_R[shard_R == number].tolist():
+            yield shard.rows[i][None]
+        shard.release()
 
 
 def _check(key: str, row: np.ndarray) -> int:
@@ -239,12 +242,16 @@ def _check(key: str, row: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(row).reshape(-1).view(np.uint8).data, zlib.crc32(head))
 
 
-def _write(home: Path, keys: list[str], checks: list[int], blocks: Iterable[np.ndarray]) -> None:
-    """A shard of the rows that ``blocks`` give, one block after the other."""
+def _write(home: Path, keys: np.ndarray, checks: np.ndarray, blocks: Iterable[np.ndarray]) -> None:
+    """A shard of the rows that ``blocks`` give, one block after the other.
+
+    Args:
+        keys: (N,) bytes.
+        checks: (N,) checksums.
+    """
     aside = home / f".aside-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    names = np.array([key.encode() for key in keys])
-    table = np.zeros(len(keys), dtype=[("digest", names.dtype), ("check", "<u4")])
-    table["digest"], table["check"] = names, checks
+    table = np.zeros(len(keys), dtype=[("digest", keys.dtype), ("check", "<u4")])
+    table["digest"], table["check"] = keys, checks
     blocks = iter(blocks)
     first = np.ascontiguousarray(next(blocks))
     try:

@@ -1,0 +1,18 @@
+"""Convolutions of 32, 64 and 128 channels for the picture, a two-way LSTM for the text, side by side.
+
+    python examples/articles/cnn_bilstm.py [--data FOLDER] [--epochs N]
+
+To watch for in such code: with padded texts the last position of an LSTM is padding for every text but the longest;
+the state to take is the one at the last real word, and for the backward direction the one at the first.
+"""
+
+from recipe import arguments, heading, run
+
+OPTIONS = {"picture.widths": [32, 64, 128], "english.cell": "lstm", "english.both": True, "english.pool": "last"}
+
+if __name__ == "__main__":
+    given = arguments(__doc__)
+    heading()
+    run("CNN(32, 64, 128) alone", given, {"picture": "image.cnn"}, **{"picture.widths": [32, 64, 128]})
+    run("BiLSTM alone", given, {"english": "text.rnn"}, **{"english.cell": "lstm", "english.both": True})
+    run("CNN(32, 64, 128) + BiLSTM", given, {"picture": "image.cnn", "english": "text.rnn"}, **OPTIONS)

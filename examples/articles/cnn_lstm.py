@@ -1,0 +1,16 @@
+"""Convolutions of 32 and 64 channels, their positions read by an LSTM, then a dense layer: pictures -> class.
+
+    python examples/articles/cnn_lstm.py [--data FOLDER] [--epochs N]
+
+To watch for in such code: the map (B, C, H, W) must become (B, H W, C) before the LSTM; a bare reshape mixes channels
+with places, runs without complaint, and learns less.
+"""
+
+from recipe import arguments, heading, run
+
+if __name__ == "__main__":
+    given = arguments(__doc__)
+    heading()
+    for cell in ("lstm", "gru", "tanh"):
+        run(f"conv(32, 64) -> {cell} -> dense", given, {"picture": "image.crnn"},
+            **{"picture.widths": [32, 64], "picture.cell": cell, "picture.both": False})
