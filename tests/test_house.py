@@ -36,7 +36,7 @@ FLOORS = {
 #: On one floor, who may stand on whom (left on right): a base on which its neighbours build.
 STEPS = {
     ("contracts", "registry"), ("contracts", "tokens"), ("layers", "tokens"), ("own", "contracts"), ("own", "tokens"),
-    ("learn", "network"), ("keep", "judge"), ("model", "several"), ("talk", "processes"),
+    ("learn", "network"), ("keep", "judge"), ("model", "several"), ("talk", "processes"), ("metrics", "registry"),
 }
 SHELVES = ("modality", "fusion", "task")
 LONGEST = 100  # lines of a function

@@ -29,7 +29,8 @@ VALUES = {
 #: Options beyond the defaults, so that each way is held to the laws.
 WAYS = {
     "regress": [{"error": "mae"}, {"error": "huber", "delta": 0.5}],
-    "classify": [{"weights": "balanced", "smoothing": 0.2}],
+    "classify": [{"weights": "balanced", "smoothing": 0.2}, {"focal": 2.0}],
+    "multilabel": [{"focal": 2.0, "smoothing": 0.1, "threshold": 0.3}],
 }
 CASES = [(name, options) for name in tasks for options in [{}, *WAYS.get(name, [])]]
 

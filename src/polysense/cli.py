@@ -239,6 +239,7 @@ def evaluate(
     folder: Folder, table: Table,
     subsets: Annotated[bool, typer.Option("--subsets", help="Judge every subset of views beside its specialist.")] = False,
     by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Scores for each value of a column too.", show_default=False)] = None,
+    measures: Annotated[str | None, typer.Option("--measures", metavar="all|NAMES", help="Further measures of scikit-learn, with commas, each with its interval: mcc,kappa,roc_auc_ovr,top_2,brier ...; medae,mape ... of numbers; an unknown name lists them.", show_default=False)] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="File for the report.", show_default=False)] = None,
     lang: Annotated[str, typer.Option(help="Language of the report: en or zh.")] = "en",
@@ -255,7 +256,7 @@ def evaluate(
 
     model, records = _opened(folder, table, download)
     model.verbose = True
-    evaluation = model.evaluate(records, subsets=subsets, by=by)
+    evaluation = model.evaluate(records, subsets=subsets, by=by, measures=measures)
     if json_:
         _write(json_, json.dumps(evaluation, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
     if html:
@@ -525,7 +526,7 @@ def _answer_lines(model: Any, answers: Any) -> tuple[list[str], Iterator[tuple[A
             said = model.task_decode(answers.answers[part])
             numbers = answers.answers[part].astype(float).round(6)[:, : len(names)].tolist()
             for row, own, one, p in zip(rows.tolist(), ids, said, numbers, strict=True):
-                yield (row, *own, *([None] * (1 + len(names)) if row in dropped else [one, *p]))
+                yield (row, *own, *([None] * (1 + len(names)) if row in dropped else [model.task_.write(one), *p]))
 
     return ["row", *(["id"] if named else []), "prediction", *names], lines()
 
@@ -561,7 +562,7 @@ def _about_model(folder: Path) -> str:
     recipe, made, data = facts["recipe"], facts["made"], facts["data"]
     lines = [
         f"{folder}: {recipe['task']} '{recipe['target']}'" + (
-            f" into {len(facts['classes'])} classes: " + ", ".join(map(str, facts["classes"][:20]))
+            f" into {len(facts['classes'])} {facts.get('answers', 'classes')}: " + ", ".join(map(str, facts["classes"][:20]))
             + (" ..." if len(facts["classes"]) > 20 else "") if facts["classes"] else ", a number"
         ),
         f"fusion {recipe['fusion']}, seed {recipe['seed']}, {data['train']} training and {data['valid']} validation records, "

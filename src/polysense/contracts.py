@@ -254,6 +254,14 @@ class Task:
         """The ``metrics.Yardstick`` of restored answers."""
         raise NotImplementedError
 
+    def settle(self, answers: np.ndarray, targets: np.ndarray) -> str:
+        """Choose on the model's answers to validation records what is chosen there, such as thresholds; a line about it.
+
+        Args:
+            targets: as ``judged`` gives them, all known.
+        """
+        return ""
+
     def check(self, records: int, target: str | None) -> None:
         """Refuse, after ``fit`` on so many training records, a target that is of another kind in truth."""
 
@@ -264,6 +272,10 @@ class Task:
     def decode(self, answers: np.ndarray) -> list[Any]:
         """Restored answers -> predictions as the user knows them."""
         raise NotImplementedError
+
+    def write(self, prediction: Any) -> Any:
+        """A prediction as a cell of a table."""
+        return prediction
 
     def columns(self) -> list[str]:
         """Names of the restored answers' columns in a file of predictions; empty where the prediction says it all."""

@@ -57,6 +57,7 @@ from .learn.rivals import Rivals, subsets_of
 from .learn.trial import Judge, fitting, try_encoders
 from .learn.tune import Verdict, to_tune, tune, weigh
 from .metrics import Resamples
+from .metrics.more import chosen
 from .network import Encoders, Network
 from .registry import tasks
 from .talk import Talk, counted
@@ -393,10 +394,20 @@ class Model(ClassifierMixin, BaseEstimator):
             "valid": None,
         }))
         if len(valid):
+            self._settle(job, tokens)
             self.valid_ = self._evaluation(
                 job.found, tokens, valid, job.targets, joined_groups(job.tables, self.group), subsets=False, samples=1000
             )
         self.checkpoints_ = job.kept
+
+    def _settle(self, job: _Job, tokens: Encoded) -> None:
+        """What the task chooses on validation answers: thresholds of labels."""
+        valid = job.valid_rows
+        known = job.yardstick.known(job.judged[valid])
+        answers = self._mixed(tokens, only_of(job.found.plain, valid), job.found.present_NV[valid])
+        line = job.task.settle(answers[known], job.judged[valid][known]) if known.any() else ""
+        if line:
+            job.talk.say(line)
 
     def _share(self, job: _Job, tokens: Encoded) -> blend.Share:
         """The regressions' share of the answer: as given, or as validation chooses it.
@@ -441,7 +452,12 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def predict(self, records: Any) -> np.ndarray:
         """(N,) predictions, one for every record in its order."""
-        return np.array(self.task_decode(self.answers(records).answers))
+        said = self.task_decode(self.answers(records).answers)
+        if self.task_.kind == "labels":  # sets of several sizes
+            found = np.empty(len(said), object)
+            found[:] = said
+            return found
+        return np.array(said)
 
     def predict_proba(self, records: Any) -> np.ndarray:
         """(N, C) probabilities in the order of ``classes_``; the training prior where nothing is present.
@@ -475,23 +491,25 @@ class Model(ClassifierMixin, BaseEstimator):
         )
 
     def score(self, records: Any, y: Sequence[Any] | None = None) -> float:
-        """Accuracy on the records that have a target; of numbers R², as scikit-learn's regressors have it."""
+        """Accuracy on the records that have a target; R² of numbers, the share of right sets of labels, as in scikit-learn."""
         self._ready()
-        table = scored(open_table(records, self.target, y, lambda note: None, self.task_.kind))
+        table = scored(open_table(records, self.target, y, lambda note: None, self.task_.kind, self._separator()))
         targets = self.task_.judged([table.targets[row] for row in table.rows])
         answers = self.answers(table.records).answers[table.rows]
-        name = "r2" if self.task_.kind == "numbers" else "accuracy"
+        name = {"classes": "accuracy", "numbers": "r2", "labels": "subset_accuracy"}[self.task_.kind]
         once = Resamples(len(targets), samples=1)
         return self.task_.yardstick().judge(answers, targets, once, measures=[name]).values[name]
 
     def evaluate(
         self, records: Any, y: Sequence[Any] | None = None, *, subsets: bool = False, by: str | None = None,
-        samples: int = 1000,
+        samples: int = 1000, measures: str | Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Scores with intervals beside the baselines; with ``subsets`` every set of views and its specialist.
 
         Args:
             by: a column of the records; scores for each of its values too.
+            samples: bootstrap resamples.
+            measures: names of further measures, or "all"; see ``metrics.more``.
 
         Returns:
             The dict that ``polysense evaluate --json`` writes.
@@ -499,10 +517,12 @@ class Model(ClassifierMixin, BaseEstimator):
         Raises:
             BadTable: more than ``max_bad`` of a column's cells cannot be read.
             BadColumn: there is no column ``by``.
+            BadOption: there is no such measure for this task.
         """
         self._ready()
+        asked = chosen(measures, self.task_.kind)
         talk = Talk(self.verbose)
-        table = scored(open_table(records, self.target, y, talk.say, self.task_.kind))
+        table = scored(open_table(records, self.target, y, talk.say, self.task_.kind, self._separator()))
         judge_targets(table, on_bad=self.on_bad, max_bad=self.max_bad)
         values = None if by is None else column_of(table.records, by)
         cells, found, tokens = self._read(table.records, rivals=True)
@@ -513,6 +533,7 @@ class Model(ClassifierMixin, BaseEstimator):
         result = self._evaluation(
             found, tokens.only(rows) if len(rows) else tokens, rows, table.targets, groups_of(table.records, self.group),
             subsets=subsets, samples=samples, by=None if values is None else (by, [values[row] for row in rows]),
+            measures=asked,
         )
         bad = table.faults + joined.faults(cells)
         talk.bad_cells(bad, len(table.records))
@@ -554,6 +575,7 @@ class Model(ClassifierMixin, BaseEstimator):
     def _evaluation(
         self, found: Gathered, tokens: Encoded, rows: np.ndarray, targets: Sequence[Any],
         groups: Sequence[Any] | None, *, subsets: bool, samples: int, by: tuple[str, list[Any]] | None = None,
+        measures: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Judge the given rows; ``tokens`` are of these rows, everything else is of all."""
         mine = [targets[row] for row in rows]
@@ -566,7 +588,7 @@ class Model(ClassifierMixin, BaseEstimator):
             views=found.names, classes=list(self.task_.classes), prior=self.task_.restore(self.task_.prior()),
             yardstick=self.task_.yardstick(), rivals=self.rivals_,
             features=plain, groups=None if groups is None else _numbered([groups[row] for row in rows]), subsets=subsets,
-            samples=samples, seed=self.seed, rows=rows.tolist(), unseen=unseen, by=by,
+            samples=samples, seed=self.seed, rows=rows.tolist(), unseen=unseen, by=by, measures=measures,
         )
 
     def _mixed(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
@@ -621,6 +643,10 @@ class Model(ClassifierMixin, BaseEstimator):
             if mine.outside:
                 remarks.append(_outside(mine))
         return remarks
+
+    def _separator(self) -> str:
+        """Between labels in a target's cell."""
+        return getattr(self.task_, "separator", ";")
 
     def _ready(self) -> None:
         if not hasattr(self, "network_"):

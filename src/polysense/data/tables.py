@@ -45,7 +45,8 @@ class Table:
 
 
 def open_table(
-    records: Any, target: str | None, y: Sequence[Any] | None, say: Say, kind: str | Callable[[list[Any]], str] = "classes"
+    records: Any, target: str | None, y: Sequence[Any] | None, say: Say, kind: str | Callable[[list[Any]], str] = "classes",
+    separator: str = ";",
 ) -> Table:
     """Records with their targets; those without a target are counted aloud and left out of ``rows``.
 
@@ -53,6 +54,7 @@ def open_table(
         records: whatever ``as_records`` takes.
         target: column that holds the targets, unless ``y`` does.
         kind: of the task's answers, see ``targets.reader``; or what says it, given the cells.
+        separator: between labels.
 
     Raises:
         BadTable: as many targets as records were needed; a cell that is no class.
@@ -63,7 +65,7 @@ def open_table(
         say(note)
     cells = _cells_of(records, target, y)
     kind = kind if isinstance(kind, str) else kind(cells)
-    found, faults = _read(cells, kind, target)
+    found, faults = _read(cells, kind, target, separator)
     rows = np.array([i for i, value in enumerate(found) if value is not None], int)
     table = Table(records, found, rows, faults, kind)
     without = len(found) - len(rows) - len(faults)
@@ -73,9 +75,9 @@ def open_table(
     return table
 
 
-def _read(cells: list[Any], kind: str, target: str | None) -> tuple[list[Any], list[dict[str, Any]]]:
+def _read(cells: list[Any], kind: str, target: str | None, separator: str) -> tuple[list[Any], list[dict[str, Any]]]:
     """Targets, and an entry of the data report for each cell that is none."""
-    read, found, faults = targets.reader(kind), [], []
+    read, found, faults = targets.reader(kind, separator), [], []
     for row, cell in enumerate(cells):
         try:
             found.append(read(cell))
@@ -101,7 +103,7 @@ def judge_targets(table: Table, *, on_bad: str, max_bad: float) -> None:
         raise BadTable(f"{where}; correct the cell, leave it empty, or choose --on-bad mask")
     if bad > max_bad * there:
         raise BadTable(
-            f"{where}, as {bad - 1:,} more of {there:,} targets; numbers are expected: correct them, raise --max-bad, or "
+            f"{where}, as {bad - 1:,} more of {there:,} targets; {table.kind} are expected: correct them, raise --max-bad, or "
             "choose another task" if bad > 1 else f"{where}; correct the cell, or raise --max-bad"
         )
 

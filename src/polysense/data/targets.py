@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .values import BadCell, missing_word, number, short
+from .values import BadCell, category, missing_word, number, short
 
 #: Distinct values above which a column of numbers is no list of classes.
 MANY_NUMBERS = 20
@@ -16,16 +19,17 @@ MANY_NUMBERS = 20
 Reader = Callable[[Any], Any]
 
 
-def reader(kind: str) -> Reader:
+def reader(kind: str, separator: str = ";") -> Reader:
     """What reads the cells of a target.
 
     Args:
-        kind: of the task's answers: "classes" or "numbers".
+        kind: of the task's answers: "classes", "numbers" or "labels".
+        separator: between labels in a cell of words.
 
     >>> reader("numbers")(" 2.50 "), reader("numbers")("NA"), reader("classes")(" cat ")
     (2.5, None, 'cat')
     """
-    return {"classes": as_class, "numbers": as_number}[kind]
+    return {"classes": as_class, "numbers": as_number, "labels": partial(as_labels, separator=separator)}[kind]
 
 
 def as_class(value: Any) -> Any:
@@ -54,6 +58,36 @@ def as_number(value: Any) -> float | None:
     return number(value)
 
 
+def as_labels(value: Any, separator: str = ";") -> list[str] | None:
+    """A set of labels in alphabetical order; None where the cell is empty.
+
+    Raises:
+        BadCell: a label that is no word or number, or JSON that is no list.
+
+    >>> as_labels("red; round"), as_labels('["b", "a", "b"]'), as_labels("[]"), as_labels(["x"]), as_labels("")
+    (['red', 'round'], ['a', 'b'], [], ['x'], None)
+    """
+    value = plain(value)
+    if value is None or value == "" if isinstance(value, (str, type(None))) else False:
+        return None
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise BadCell(f"{short(value)} begins as a list in JSON and is none") from None
+    elif isinstance(value, str):
+        value = [part.strip() for part in value.split(separator)]
+    elif hasattr(value, "tolist"):
+        value = value.tolist()
+    elif not isinstance(value, (list, tuple, set)):
+        value = [value]
+    if any(isinstance(one, (list, tuple, dict, bytes, set)) for one in value):
+        raise BadCell(f"{short(value)} holds something other than words")
+    return sorted({str(category(one)) for one in value if one is not None and one != ""})
+
+
 def guess_task(target: str | None, values: Sequence[Any]) -> tuple[str, str]:
     """The task that a target asks for, and a line that says why where that is not plain.
 
@@ -68,6 +102,9 @@ def guess_task(target: str | None, values: Sequence[Any]) -> tuple[str, str]:
     >>> guess_task("label", ["cat", "dog"] * 20)
     ('classify', '')
     """
+    if any(isinstance(value, (list, tuple)) for value in values):
+        name = f"{target!r}" if target else "the target"
+        return "multilabel", f"task multilabel: {name} holds lists"
     there = [value for value in values if value is not None and missing_word(value) is None]
     distinct = set(there)
     if len(distinct) <= MANY_NUMBERS:
@@ -97,11 +134,14 @@ def _number(value: Any) -> float | None:
 
 
 def strata(kind: str, values: Sequence[Any]) -> list[Any]:
-    """What a split is to spread evenly: classes themselves, tenths of numbers by rank.
+    """What a split is to spread evenly: classes themselves, tenths of numbers by rank, the rarest label.
 
     >>> strata("numbers", [5.0, 1.0, 3.0, 1.0])
     [7, 1, 5, 1]
     """
+    if kind == "labels":
+        counts = Counter(label for value in values for label in value)
+        return [min(value, key=lambda label: (counts[label], label), default="") for value in values]
     if kind == "numbers":
         ranks = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
         middle = np.cumsum(ranks[2]) - ranks[2] / 2

@@ -24,10 +24,10 @@ _PIPELINES = {
 #: Measures in the card: name in an evaluation -> the Hub's name of the metric.
 _METRICS = {
     "accuracy": "accuracy", "macro_f1": "f1", "log_loss": "log_loss", "ece": "expected_calibration_error",
-    "mae": "mae", "rmse": "rmse", "r2": "r2",
+    "micro_f1": "f1", "subset_accuracy": "accuracy", "mae": "mae", "rmse": "rmse", "r2": "r2",
 }
 #: Kind of answer -> what the Hub calls its task, after the modality.
-_HUB_TASKS = {"classes": "classification", "numbers": "regression"}
+_HUB_TASKS = {"classes": "classification", "numbers": "regression", "labels": "classification"}
 _FEW_RECORDS = 1000
 _FEW_OF_A_CLASS = 10
 _OFTEN_MISSING = 0.3
@@ -106,6 +106,8 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
     found.append({
         "classes": "It answers with one of the classes above whatever it is shown, and with their shares in training where a "
         "record has none of the views.",
+        "labels": "It answers with a set of the labels above whatever it is shown, and with their shares in training where a "
+        "record has none of the views.",
         "numbers": "It answers with a number whatever it is shown, and with one constant of the training records where a "
         "record has none of the views; beyond the range it has learned from it knows nothing.",
     }[_kind(facts)])
@@ -154,7 +156,7 @@ def _header(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
         "base_model": base or None,
         "tags": ["polysense", *(["multimodal"] if len(modalities) > 1 else []),
                  *("tabular" if modality == "table" else modality for modality in modalities)],
-        "metrics": [metric for key, metric in _METRICS.items() if _score(facts, key)] or None,
+        "metrics": list(dict.fromkeys(metric for key, metric in _METRICS.items() if _score(facts, key))) or None,
         "model-index": _index(facts, name, pipeline),
     }
     return {key: value for key, value in header.items() if value is not None}
@@ -190,6 +192,8 @@ def _index(facts: Mapping[str, Any], name: str, pipeline: str | None) -> list[di
 
 def _score(facts: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     score = ((facts.get("valid") or {}).get("scores") or {}).get(key)
+    if key == "micro_f1" and _kind(facts) == "classes":  # the same as accuracy
+        return None
     return score if score and score["value"] is not None else None
 
 
@@ -199,7 +203,8 @@ def _score(facts: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
 def _what(facts: Mapping[str, Any]) -> str:
     recipe, classes = facts["recipe"], facts["classes"]
     answers = {
-        "classes": f"one of {counted(len(classes), 'class')}: {_names(map(_md, classes), most=30)}", "numbers": "a number",
+        "classes": f"one of {counted(len(classes), 'class')}: {_names(map(_md, classes), most=30)}",
+        "numbers": "a number", "labels": f"any of {counted(len(classes), 'label')}: {_names(map(_md, classes), most=30)}",
     }[_kind(facts)]
     plain = "ridge" if _kind(facts) == "numbers" else "logistic"
     lines = [
@@ -240,6 +245,8 @@ def _results(facts: Mapping[str, Any]) -> str:
         _baseline(key, scores, _numbers(valid)): scores for key, scores in valid["baselines"].items() if scores
     }
     measures = [key for key in _METRICS if all(key in scores for scores in shown.values())]
+    if _kind(facts) == "classes" and "micro_f1" in measures:  # the same as accuracy
+        measures.remove("micro_f1")
     which = counted(valid["records"], "validation record")
     if folds(facts):
         which = f"{counted(valid['records'], 'record')}, each judged by the model that saw neither it nor its group,"

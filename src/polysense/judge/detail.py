@@ -156,6 +156,52 @@ def clearly_worse(apart: Mapping[str, float | None], main: str) -> bool:
     return apart["low"] > 0 if is_lower(main) else apart["high"] < 0
 
 
+def per_label(
+    said_NL: np.ndarray, targets: np.ndarray, names: Sequence[Any], draws: Resamples
+) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each label with intervals, the most frequent first.
+
+    Args:
+        said_NL: bool.
+        targets: (N, L + 1), see ``metrics.labels``.
+    """
+    true_NL = targets[:, :-1] > 0.5
+    order = np.argsort(-true_NL.sum(0), kind="stable")[:MOST_CLASSES]
+    order = order[(true_NL | said_NL).any(0)[order]]
+    parts = [part[:, order] for part in (true_NL & said_NL, said_NL, true_NL)]
+    value = _class_figures(*[part.sum(0, dtype=float)[None] for part in parts])
+    spread = _class_figures(*np.split(draws.sums(np.hstack(parts).astype(float)), 3, axis=1))
+    return [
+        {
+            "class": names[c], "records": int(true_NL[:, c].sum()), "said": int(said_NL[:, c].sum()),
+            **Draws({m: float(value[m][0, k]) for m in value}, {m: spread[m][:, k] for m in spread}).scores(),
+            "taken_for": [],
+        }
+        for k, c in enumerate(order)
+    ]
+
+
+def wrong_sets(
+    answers: np.ndarray, said_NL: np.ndarray, targets: np.ndarray, names: Sequence[Any], rows: Sequence[int] | None, most: int
+) -> list[dict[str, Any]]:
+    """The wrong sets of labels that were said with the highest probability of the whole set."""
+    true_NL = targets[:, :-1] > 0.5
+    sure = np.where(said_NL, answers, 1 - answers).prod(1)
+    wrong = np.flatnonzero((said_NL != true_NL).any(1) | (targets[:, -1] > 0))
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
+
+    def named(row: np.ndarray) -> str:
+        return ", ".join(str(names[c]) for c in np.flatnonzero(row)) or "∅"
+
+    return [
+        {
+            "row": int(rows[i]) if rows is not None else int(i), "truth": named(true_NL[i]), "prediction": named(said_NL[i]),
+            "probability": float(sure[i]),
+        }
+        for i in worst
+    ]
+
+
 def errors(answers: np.ndarray, targets_N: np.ndarray, rows: Sequence[int] | None, most: int) -> list[dict[str, Any]]:
     """The largest errors of numbers.
 

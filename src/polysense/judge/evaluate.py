@@ -14,8 +14,22 @@ import numpy as np
 from ..data.rows import only
 from ..learn.rivals import FEW, Rivals, subsets_of
 from ..metrics import LINES, SHARES, UNITS, Classes, Draws, Resamples, Yardstick, confusion, holm
+from ..metrics.more import further
 from ..talk import columns_of, counted, fitted
-from .detail import FEW_TEST, by_value, clearly_worse, errors, is_lower, lowest, per_class, reliability, spread, worth
+from .detail import (
+    FEW_TEST,
+    by_value,
+    clearly_worse,
+    errors,
+    is_lower,
+    lowest,
+    per_class,
+    per_label,
+    reliability,
+    spread,
+    worth,
+    wrong_sets,
+)
 
 _LEVEL = 0.05
 _MOST_UNSEEN = 10  # classes that a warning names
@@ -29,6 +43,7 @@ def evaluate(
     subsets: bool = False, bad_cells: Sequence[Mapping[str, Any]] = (), samples: int = 1000, seed: int = 0,
     rows: Sequence[int] | None = None, unseen: Mapping[str, int] | None = None, mistakes: int = 24,
     by: tuple[str, Sequence[Any]] | None = None, yardstick: Yardstick | None = None,
+    measures: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What DESIGN section 6 promises of ``evaluate --json``, for one target.
 
@@ -52,12 +67,13 @@ def evaluate(
         mistakes: how many confident mistakes to list.
         by: a column's name and its (N,) values; scores for each of them.
         yardstick: says what kind of answers these are and how they are measured; classes if None.
+        measures: names of ``metrics.more``, computed beside those that every evaluation has.
 
     Returns:
         A dict that is valid JSON: DESIGN's keys, and ``kind`` of the answers, ``main`` (the measure that views and
         subsets are compared by), ``classes``, ``confusion`` (None beyond 1,000 classes), ``per_class``,
         ``reliability``, for numbers ``spread``, ``mistakes``, ``warnings``, ``unseen``, ``groups``, ``views``, with
-        ``by`` also ``by``, and with subsets ``subsets_mean`` and ``worth``.
+        ``by`` also ``by``, with ``measures`` these, and with subsets ``subsets_mean`` and ``worth``.
     """
     yardstick = yardstick or Classes()
     present, targets = np.asarray(present, bool), yardstick.targets(targets)
@@ -88,23 +104,32 @@ def evaluate(
     answers = np.where(present.any(1)[:, None], np.asarray(answer(present), np.float64), prior)
     result["scores"] = yardstick.judge(answers, targets, draws).scores()
     result["baselines"] = _baselines(present, targets, prior, rivals, features, draws, yardstick)
-    result |= _details(yardstick.kind, answers, targets, names, draws, rows, mistakes)
+    result |= _details(yardstick, answers, targets, names, draws, rows, mistakes)
     if subsets:
         judged = _Subsets(answer, present, targets, list(views), rivals, features, groups, draws, yardstick)
         result["subsets"], result["subsets_mean"] = judged.table()
         result["worth"] = worth(answer, answers, present, targets, list(views), draws, yardstick)
+    if measures:
+        result["measures"] = further(measures, yardstick, answers, targets, groups=groups, seed=seed)
     if by is not None:
         result["by"] = by_value(*by, answers, targets, draws, yardstick)
     return result
 
 
 def _details(
-    kind: str, answers: np.ndarray, targets: np.ndarray, names: list[Any], draws: Resamples, rows: Sequence[int] | None,
-    most: int,
+    yardstick: Yardstick, answers: np.ndarray, targets: np.ndarray, names: list[Any], draws: Resamples,
+    rows: Sequence[int] | None, most: int,
 ) -> dict[str, Any]:
     """What a kind of answers has beyond its measures."""
+    kind = yardstick.kind
     if kind == "numbers":
         return {"spread": spread(answers, targets), "mistakes": errors(answers, targets, rows, most)}
+    if kind == "labels":
+        said = yardstick.said(answers)
+        return {
+            "per_class": per_label(said, targets, names, draws),
+            "mistakes": wrong_sets(answers, said, targets, names, rows, most),
+        }
     said = answers.argmax(1)
     return {
         "confusion": confusion(said, targets, len(names)).astype(int).tolist() if len(names) <= _MOST_CONFUSION else None,
@@ -263,6 +288,7 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
     for name in worth_showing(evaluation["scores"]):
         score = evaluation["scores"][name]
         lines.append(f"{words(name):<18} {number(score['value'], name):>6}   {_interval(score, name)}")
+    lines += _further_lines(evaluation.get("measures") or {})
     kind, (main, second, third) = kind_of(evaluation), line_of(evaluation)
     lines += ["", f"{'':<34} {words(main):>8}  95 % interval     {words(second):>8}  {words(third):>8}"]
     lines += [_score_line("this model", evaluation["scores"], (main, second, third))]
@@ -274,6 +300,17 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
     if evaluation.get("by"):
         lines += ["", *_by_lines(evaluation["by"], (main, second, third))]
     return "\n".join(lines)
+
+
+def _further_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Measures that were asked for, each with its reason where it is not defined."""
+    lines = []
+    for name, score in found.items():
+        value = f"{score['value']:.4g}" if score["value"] is not None else "-"
+        interval = f"[{score['low']:.4g}, {score['high']:.4g}]" if score["low"] is not None else ""
+        note = score["reason"] or ("less is better" if score["better"] == "lower" else "")
+        lines.append(f"{words(name):<26} {value:>8}   {interval:<20} {note}".rstrip())
+    return ["", "asked for                     value   95 % interval", *lines] if lines else []
 
 
 def kind_of(evaluation: Mapping[str, Any]) -> str:
@@ -292,13 +329,14 @@ def baseline_name(kind: str, name: str, scores: Mapping[str, Any]) -> str:
     if name == "best_single":
         return f"best single view: {scores['view']}"
     if name == "majority":
-        return {"classes": "most frequent class", "numbers": "constant of training"}[kind]
+        return {"classes": "most frequent class", "numbers": "constant of training", "labels": "shares in training"}[kind]
     return f"plain concatenation ({'ridge' if kind == 'numbers' else 'logistic'})"
 
 
 def worth_showing(scores: Mapping[str, Any]) -> list[str]:
     """Names of measures; micro ones equal accuracy when every record has one class: they stay in the JSON."""
-    return [name for name in scores if name != "view" and not name.startswith("micro")]
+    single = "accuracy" in scores
+    return [name for name in scores if name != "view" and not (single and name.startswith("micro"))]
 
 
 def words(name: str) -> str:

@@ -17,14 +17,15 @@ from ..metrics import LOWER_IS_BETTER, UNITS
 from . import about
 from .detail import FEW_TEST, clearly_worse, lowest
 from .draw import Axis, Chart, dots, finite, key, legend, strip, ticks
-from .evaluate import is_worse, line_of, worth_showing
+from .evaluate import is_worse, line_of, words, worth_showing
 from .figures import Main, figure, percent, plain, range_of
 from .style import STYLE
 from .words import Words
 
 _MOST_CLASSES = 24  # of a confusion matrix; the rest is put together
 _MOST_ROWS = 30  # of the table of classes; the rest is folded away
-_TILES = ("accuracy", "macro_f1", "log_loss", "ece", "mae", "rmse", "r2")  # measures shown large, at the top
+#: Measures shown large, at the top.
+_TILES = ("accuracy", "micro_f1", "macro_f1", "subset_accuracy", "log_loss", "ece", "mae", "rmse", "r2")
 _WATCHED = ("accuracy", "rmse", "mae", "micro_f1")  # validation figures that have a curve
 _MANY_SUBSETS = 64  # from here on pairs are folded away
 
@@ -149,7 +150,8 @@ def _scores(main: Main, evaluation: Mapping[str, Any]) -> str:
     tiles = "".join(
         f'<div class="tile"><div class="what">{say(name)}</div><div class="figure">{figure(say, name, scores[name])}</div>'
         f"{range_of(scores[name], name)}</div>"
-        for name in [main.name, *(name for name in _TILES if name != main.name)] if name in scores
+        for name in [main.name, *(name for name in _TILES if name != main.name)]
+        if name in scores and not (main.kind == "classes" and name == "micro_f1")
     )
     first, second, third = line_of(evaluation)
     base = evaluation["baselines"]
@@ -171,6 +173,11 @@ def _scores(main: Main, evaluation: Mapping[str, Any]) -> str:
         f'<td class="n">{range_of(scores[name], name if name in UNITS else "")}</td>'
         f'<td class="fine">{say("less") if name in LOWER_IS_BETTER else ""}</td></tr>'
         for name in worth_showing(scores)
+    )
+    measures += "".join(
+        f'<tr><th scope="row">{escape(words(name))}</th><td class="n">{plain(one)}</td><td class="n">{range_of(one, "")}</td>'
+        f'<td class="fine">{escape(one["reason"] or "") or (say("less") if one["better"] == "lower" else "")}</td></tr>'
+        for name, one in (evaluation.get("measures") or {}).items()
     )
     units = say("over_groups" if evaluation.get("groups") else "over_records")
     return f"""<div class="tiles">{tiles}</div>

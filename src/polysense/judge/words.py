@@ -230,6 +230,9 @@ WORDS["zh"] = {
 #: Sentences that name their measure, where that is not accuracy; and what depends on the kind of answer.
 WORDS["en"] |= {
     "right_other": "On {records} its {measure} is <b>{accuracy}</b> {interval}.",
+    "subset_accuracy": "sets wholly right", "average_precision": "average precision", "hamming_loss": "wrong entries",
+    "ranking_loss": "pairs out of order", "micro_f1": "micro F1", "concat_labels": "plain concatenation, logistic regression",
+    "majority_labels": "shares in training", "vs_majority_labels": "the shares in training {accuracy}",
     "vs_majority_numbers": "a constant of the training records {accuracy}",
     "mean_apart_other": "Averaged over {subsets} of the views that could be counted, its {measure} differs by {difference} "
                         "from a regression trained for each, by {filled} from one trained on all records with absent parts "
@@ -269,6 +272,9 @@ WORDS["en"] |= {
 }
 WORDS["zh"] |= {
     "right_other": "在 {records}上，{measure} 为 <b>{accuracy}</b> {interval}。",
+    "subset_accuracy": "整组全对", "average_precision": "平均精度", "hamming_loss": "出错的标签", "ranking_loss": "次序颠倒的标签对",
+    "micro_f1": "微平均 F1", "concat_labels": "简单拼接（逻辑回归）", "majority_labels": "训练中的比例",
+    "vs_majority_labels": "训练中的比例 {accuracy}",
     "vs_majority_numbers": "训练记录的一个常数 {accuracy}",
     "mean_apart_other": "对可计入的 {subsets}取平均：与专家回归（只用这些视图训练的线性回归）相比，{measure} 相差 {difference}；"
                         "与补零专家（用全部记录训练，缺失部分补零）相比，相差 {filled}（模型减去回归）。",

@@ -63,11 +63,13 @@ def begin(settings: Mapping[str, Any], records: Any, y: Sequence[Any] | None, va
                 say(reason)
         return tasks.about(task).kind if task in tasks else "classes"
 
-    tables = [open_table(records, target, y, say, kind_of)]
+    nested = options.get("task") if isinstance(options.get("task"), Mapping) else {}
+    separator = str(options.get("task.separator", nested.get("separator", ";")))
+    tables = [open_table(records, target, y, say, kind_of, separator)]
     plan = Plan.of(settings["fusion"], task, options)
     if valid is not None:
         part, targets = valid if isinstance(valid, tuple) else (valid, None)
-        tables.append(open_table(part, target, targets, say, tables[0].kind))
+        tables.append(open_table(part, target, targets, say, tables[0].kind, separator))
     for table in tables:
         judge_targets(table, on_bad=settings["on_bad"], max_bad=settings["max_bad"])
     first = tables[0]

@@ -165,7 +165,30 @@ class Gaussian(Family):
         return self.centre + self.spread * logits
 
 
-FAMILIES: dict[str, type[Family]] = {family.kind: family for family in (Multinomial, Gaussian)}
+class Bernoulli(Family):
+    """Labels: a logistic function for each (one against the rest), with one C for all of them."""
+
+    kind = "labels"
+
+    @classmethod
+    def of(cls, targets: np.ndarray, outputs: int, prior: np.ndarray | None) -> Bernoulli:
+        return cls(targets[:, :outputs].mean(0) if prior is None else np.asarray(prior, np.float64))
+
+    def local(self, targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        return targets[:, : len(outputs)]
+
+    def loss(self, logits: np.ndarray, local: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
+        loss = float((np.logaddexp(0, logits) - truth * logits).sum())
+        return loss, self.mean(logits) - truth
+
+    def mean(self, logits: np.ndarray) -> np.ndarray:
+        return np.exp(-np.logaddexp(0, -logits))
+
+    def answer(self, logits: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        return (1 - _LEAK) * self.mean(logits) + _LEAK * self.prior
+
+
+FAMILIES: dict[str, type[Family]] = {family.kind: family for family in (Multinomial, Gaussian, Bernoulli)}
 
 
 def folds(labels: np.ndarray, k: int, seed: int) -> np.ndarray:

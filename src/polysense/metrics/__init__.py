@@ -93,16 +93,19 @@ MEASURES = ("accuracy", "macro_f1", "log_loss", "ece", "auroc", *list(_FORMULAS)
 #: The four that DESIGN names: enough for a table of subsets.
 SHORT = ("accuracy", "macro_f1", "log_loss", "ece")
 #: Measures of which less is better, of whatever kind of answer.
-LOWER_IS_BETTER = frozenset({"log_loss", "ece", "mae", "rmse"})
+LOWER_IS_BETTER = frozenset({"log_loss", "ece", "mae", "rmse", "hamming_loss", "ranking_loss"})
 #: Measures that are shares: shown in percent, their differences in points.
 SHARES = frozenset({
     "accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_precision", "macro_recall", "macro_f1",
-    "weighted_precision", "weighted_recall", "weighted_f1",
+    "weighted_precision", "weighted_recall", "weighted_f1", "subset_accuracy",
 })
 #: Measures in the target's unit.
 UNITS = frozenset({"mae", "rmse"})
 #: Kind of answer -> what it is compared by in a line: the main measure, and two more.
-LINES = {"classes": ("accuracy", "macro_f1", "log_loss"), "numbers": ("rmse", "mae", "r2")}
+LINES = {
+    "classes": ("accuracy", "macro_f1", "log_loss"), "numbers": ("rmse", "mae", "r2"),
+    "labels": ("log_loss", "micro_f1", "macro_f1"),
+}
 
 
 class Yardstick:

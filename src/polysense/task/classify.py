@@ -39,9 +39,11 @@ class Classify(Task):
         smoothing: share of the target spread over all classes (Szegedy et al. 2016,
             arXiv:1512.00567, section 7).
         weights: "none", or "balanced": a record counts N / (C * records of its class).
+        focal: exponent by which easy records count less: the loss times (1 - p)^focal, p the probability of the true
+            class (Lin et al. 2017, arXiv:1708.02002, eq. 4); 0 counts all alike.
 
     Raises:
-        BadOption: smoothing outside [0, 1), unknown ``weights``.
+        BadOption: smoothing outside [0, 1), unknown ``weights``, focal outside [0, 10].
         BadTable: (fit) fewer than two classes.
 
     >>> task = Classify(); task.fit(["cat", "dog", "dog"]); task.classes
@@ -52,12 +54,14 @@ class Classify(Task):
 
     kind = "classes"
 
-    def __init__(self, *, smoothing: float = 0.03, weights: str = "none") -> None:
+    def __init__(self, *, smoothing: float = 0.03, weights: str = "none", focal: float = 0.0) -> None:
         if not 0 <= smoothing < 1:
             raise BadOption(f"task.smoothing={smoothing} must be at least 0 and below 1")
         if weights not in ("none", "balanced"):
             raise BadOption(f"task.weights='{weights}' must be 'none' or 'balanced'")
-        self.smoothing, self.weights = smoothing, weights
+        if not 0 <= focal <= 10:
+            raise BadOption(f"task.focal={focal} must be a number from 0 to 10")
+        self.smoothing, self.weights, self.focal = smoothing, weights, focal
         self.classes: list[Any] = []
 
     def fit(self, values: Sequence[Any]) -> None:
@@ -108,9 +112,11 @@ class Classify(Task):
         return Linear(dim, len(self.classes))
 
     def loss(self, head: nn.Module, fused: Tokens, targets: Mapping[str, Tensor]) -> Tensor:
-        return self._weigh(
-            F.cross_entropy(head(fused), targets["label"], reduction="none", label_smoothing=self.smoothing), targets
-        )
+        scores = head(fused)
+        loss = F.cross_entropy(scores, targets["label"], reduction="none", label_smoothing=self.smoothing)
+        if self.focal:
+            loss = loss * self._hard(scores.softmax(-1), targets)
+        return self._weigh(loss, targets)
 
     def answer(self, head: nn.Module, fused: Tokens) -> Tensor:
         """(B, C) probabilities."""
@@ -119,7 +125,8 @@ class Classify(Task):
     def answer_loss(self, answers: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         log = answers.clamp_min(1e-7).log()
         picked = -log.gather(1, targets["label"][:, None])[:, 0]
-        return self._weigh((1 - self.smoothing) * picked - self.smoothing * log.mean(1), targets)
+        loss = (1 - self.smoothing) * picked - self.smoothing * log.mean(1)
+        return self._weigh(loss * self._hard(answers, targets) if self.focal else loss, targets)
 
     def teach(self, head: nn.Module, fused: Tokens, teacher: Tensor) -> Tensor:
         return (torch.special.xlogy(teacher, teacher) - teacher * head(fused).log_softmax(-1)).sum(-1)
@@ -138,6 +145,10 @@ class Classify(Task):
 
     def decode(self, answers: np.ndarray) -> list[Any]:
         return [self.classes[i] for i in answers.argmax(1)]
+
+    def _hard(self, p: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        """(B,): (1 - p)^focal."""
+        return (1 - p.gather(1, targets["label"][:, None])[:, 0]).clamp_min(1e-6) ** self.focal
 
     def _weigh(self, loss: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         if self.weights == "none":
