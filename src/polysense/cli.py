@@ -457,6 +457,8 @@ def _value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+    if value == "" and text.strip():  # a sign that means something to YAML, such as |
+        return text
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a word
         try:
             return float(value)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import BadOption
 from .values import BadCell, category, missing_word, number, short
 
 #: Distinct values above which a column of numbers is no list of classes.
@@ -29,6 +30,8 @@ def reader(kind: str, separator: str = ";") -> Reader:
     >>> reader("numbers")(" 2.50 "), reader("numbers")("NA"), reader("classes")(" cat ")
     (2.5, None, 'cat')
     """
+    if not separator.strip():
+        raise BadOption(f"task.separator={separator!r} must hold a character that is no space")
     return {"classes": as_class, "numbers": as_number, "labels": partial(as_labels, separator=separator)}[kind]
 
 
