@@ -19,9 +19,9 @@ from polysense.judge.report import carries, html
 from polysense.judge.spectrogram import BANDS, height_of, levels_of, palette, spectrogram
 from polysense.judge.words import WORDS, Words
 from polysense.learn.rivals import Rivals
-from polysense.metrics import LINES
+from polysense.metrics import LINES, labels
 
-ALL_MEASURES = {name for names in LINES.values() for name in names}
+ALL_MEASURES = {name for names in LINES.values() for name in names} | set(labels.MEASURES)
 EVIL = "<script>alert('1')</script>&\"'"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 VOID = {"meta", "img", "br", "line", "circle", "path", "polyline", "link"}
