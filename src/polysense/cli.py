@@ -357,6 +357,7 @@ def main() -> None:
 
     if not processes.first() and sys.argv[1:2] != ["fit"]:
         sys.exit(0)  # only fit is work for several processes
+    processes.steady_memory()
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="polysense", standalone_mode=False)
         sys.stdout.flush()  # here, where a closed pipe can still be met in silence, and a full disk in a sentence

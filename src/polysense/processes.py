@@ -6,6 +6,7 @@ Alone, every function here is the identity. W processes; gloo between CPUs, nccl
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,30 @@ def rank() -> int:
 def first() -> bool:
     """Whether this is the process that talks and writes."""
     return rank() == 0
+
+
+def steady_memory(whole: int = 8 << 20, spare: int = 16 << 20) -> bool:
+    """Let glibc give large blocks back at once, for a process that works through a large table.
+
+    By itself it takes ever larger blocks from the heap once some were freed, and the holes between what stays are
+    never given back (mallopt(3), M_MMAP_THRESHOLD). Only the command line asks for it: it holds for the whole process.
+
+    Args:
+        whole: bytes from which a block is mapped by itself, and unmapped when it is freed.
+        spare: free bytes at the end of the heap that are kept.
+
+    Returns:
+        Whether it was done; other C libraries are left as they are. Variables MALLOC_* of the user go before.
+    """
+    import ctypes
+
+    if any(name.startswith("MALLOC_") for name in os.environ) or not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(-3, whole)) and bool(mallopt(-1, spare))  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 
 def mine(items: Sequence[Any]) -> Sequence[Any]:
