@@ -26,11 +26,13 @@ DIGITS: dict[str, dict[str, Any]] = {
     "image.crnn": {"widths": [32, 64], "pixels": 16, "flip": False},
     "image.vit": {"pixels": 16, "flip": False},
 }
-STAMPS: dict[str, dict[str, Any]] = {"image.pretrained": {}, "image.plain": {}, "image.cnn": {}, "image.resnet18": {"width": 16}}
+STAMPS: dict[str, dict[str, Any]] = {
+    "image.pretrained": {}, "image.plain": {}, "image.cnn": {}, "image.resnet18": {"width": 16},
+}
 
 
 def folders(place: Path, learn: int = 600, judge: int = 300) -> tuple[Path, Path]:
-    """Two folders, each with a folder of PNG files for each digit."""
+    """Two class folders: a folder of PNG files for each digit, whose name is the label."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -67,12 +69,10 @@ def main(arguments: list[str] | None = None) -> None:
         train, test = given.stamps / "train.csv", given.stamps / "test.csv"
         return compared(train, test, "picture", STAMPS, columns=dict.fromkeys(others, "ignore"), group="group")
     train, test = folders(given.out)
-    model = Model("label", verbose=True).fit(train)
-    (column,) = model.schema_.view_names
     if given.encoders:
-        return compared(train, test, column, DIGITS)
-    options = {"train.epochs": 20} | {f"{column}.{key}": value for key, value in DIGITS["image.cnn"].items()}
-    model = Model("label", encoders={column: "image.cnn"}, options=options, verbose=True).fit(train)
+        return compared(train, test, "image", DIGITS)
+    options = {f"image.{key}": value for key, value in DIGITS["image.cnn"].items()}
+    model = Model("label", encoders={"image": "image.cnn"}, options=options, verbose=True).fit(train)
     model.save(given.out / "model")
     evaluation = model.evaluate(test)
     from polysense.judge.evaluate import as_text
