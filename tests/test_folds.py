@@ -328,3 +328,24 @@ def test_folds_through_the_door(door: Door):  # noqa: F811
     assert "36 records, each judged by the model that saw neither it nor its group" in card
     wrong = door.polysense("fit", "weather.csv", "--target", "label", "--out", "x", "--folds", "1")
     assert wrong.returncode == 2 and wrong.stderr == "polysense: folds=1 must be a whole number of at least 2\n"
+
+
+def test_class_folders_through_the_door(door: Door):  # noqa: F811
+    """Pictures in class folders under train and valid are learned, shown and answered; the unreadable one is named."""
+    root = door.folder / "skies"
+    for i, row in enumerate(door.rows):
+        if row["picture"]:
+            place = root / ("valid" if i % 4 == 0 else "train") / row["label"]
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{i}.png").write_bytes((door.folder / row["picture"]).read_bytes())
+    (root / "train" / "sun" / "broken.png").write_bytes(b"nothing")
+    done = door.polysense(
+        "fit", "skies", "--target", "label", "--out", "sky", "--encoder", "image=image.plain", "--set", "train.epochs=1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "column 'image'" in done.stderr and "cannot be read" in done.stderr and "split" in done.stderr
+    pictures = sum(1 for path in root.rglob("*.png"))
+    valid = sum(1 for path in (root / "valid").rglob("*.png"))
+    assert f"{pictures - valid} records for training, {valid} for validation" in done.stderr
+    answers = door.polysense("predict", "sky", "skies/valid/sun")
+    assert answers.returncode == 0 and len(answers.stdout.splitlines()) == 1 + len(list((root / "valid" / "sun").iterdir()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 import threading
 
@@ -190,6 +191,88 @@ def test_pandas_frames():
     assert records.column("d")[0].isoformat() == "2020-01-01T00:00:00" and records.column("d")[1] is None
     with pytest.raises(BadTable, match="more than once"):
         as_records(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_polars_frames():
+    """Numbers, text, categories, lists and moments as their own columns; a lazy frame is collected; rows without end are refused."""
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame({
+        "n": [1.5, None], "word": ["x", None], "kind": pl.Series(["a", "b"], dtype=pl.Categorical),
+        "level": pl.Series(["lo", "hi"], dtype=pl.Enum(["lo", "hi"])), "many": [[1, 2], [3]], "when": [dt.datetime(2024, 5, 6), None],
+        "raw": [b"12", b""],
+    })
+    wanted = [
+        {"n": 1.5, "word": "x", "kind": "a", "level": "lo", "many": [1, 2], "when": dt.datetime(2024, 5, 6), "raw": b"12"},
+        {"n": None, "word": None, "kind": "b", "level": "hi", "many": [3], "when": None, "raw": None},
+    ]
+    assert list(as_records(frame)) == list(as_records(frame.lazy())) == wanted
+    assert list(as_records(frame.filter(pl.col("n").is_null()))) == wanted[1:] and as_records(frame[:0]).names == list(frame.columns)
+    odd = pl.DataFrame({"thing": pl.Series([object()], dtype=pl.Object)})
+    with pytest.raises(BadTable, match="column 'thing' of the frame holds Python objects; cast it"):
+        as_records(odd)
+
+
+# class folders ------------------------------------------------------------------------------------
+
+
+def put(root, *names, data=b"x"):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+
+
+def test_class_folders(tmp_path):
+    root = tmp_path / "pets"
+    put(root, "dog/b.PNG", "cat/deep/a.jpg", "cat/note.pdf", "loose.png", "cat/.hidden.png", "cat/Thumbs.db", ".git/x.png")
+    (root / "empty").mkdir()
+    records = as_records(root)
+    assert list(records) == [{"image": "cat/deep/a.jpg", "label": "cat"}, {"image": "dog/b.PNG", "label": "dog"}]
+    assert records.folder == root.resolve() and records.source == "pets"
+    assert records.notes == [
+        "pets: the class folder 'empty' holds no file of a known kind",
+        "pets: 2 files left out, of no known kind or in no class folder: 'loose.png', 'cat/note.pdf'",
+    ]
+
+
+def test_class_folders_of_several_kinds(tmp_path):
+    put(tmp_path, "a/1.wav", "b/2.npy")
+    put(tmp_path, "a/3.txt", data="\ufeffgrüß dich\n".encode())
+    put(tmp_path, "b/4.txt", data=b"\xff\xfe\xff")
+    records = as_records(tmp_path)
+    assert records.names == ["audio", "series", "text", "label"]
+    assert [{key: value for key, value in record.items() if value} for record in records] == [
+        {"audio": "a/1.wav", "label": "a"}, {"text": "grüß dich", "label": "a"}, {"series": "b/2.npy", "label": "b"},
+    ]
+    assert "'b/4.txt'" in records.notes[0]
+
+
+def test_folders_of_train_valid_and_test(tmp_path):
+    put(tmp_path, "train/a/1.png", "train/b/2.png", "Val/a/3.png", "test/b/4.png")
+    records = as_records(tmp_path)
+    assert sorted(zip(records.column("image"), records.column("label"), records.column("split"))) == [
+        ("Val/a/3.png", "a", "valid"), ("test/b/4.png", "b", "test"), ("train/a/1.png", "a", "train"), ("train/b/2.png", "b", "train"),
+    ]
+    put(tmp_path, "c/5.png")
+    with pytest.raises(BadTable, match="holds the folder 'c' beside '(Val|train|test)'; put the classes into train, valid and test"):
+        as_records(tmp_path)
+
+
+def test_a_class_may_be_called_test(tmp_path):
+    """Without a folder train there is no division."""
+    put(tmp_path, "test/1.png", "other/2.png")
+    assert as_records(tmp_path).column("label") == ["other", "test"]
+
+
+def test_files_without_classes_are_records_to_be_answered(tmp_path):
+    put(tmp_path, "b.png", "a.png", "x.csv")
+    records = as_records(tmp_path)
+    assert list(records) == [{"image": "a.png"}, {"image": "b.png"}] and "'x.csv'" in records.notes[0]
+
+
+def test_a_folder_of_nothing(tmp_path):
+    put(tmp_path, "sub/t.csv")
+    with pytest.raises(BadTable, match="is a folder without pictures, sounds or texts in folders of classes; name the table's file"):
+        as_records(tmp_path)
 
 
 def test_paths_and_bytes_in_one_column(tmp_path):

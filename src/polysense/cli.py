@@ -72,7 +72,7 @@ def _command(*examples: str, name: str | None = None) -> Any:
     return app.command(name=name, cls=_Command, epilog=f"\b\nFor example:\n{lines}")
 
 
-Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL, Parquet or Arrow file.")]
+Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV, JSONL, Parquet or Arrow file, or a folder with a folder of files for each class (columns image, audio, text; label).")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model folder that fit wrote, or the id of one on the Hugging Face Hub that is in its cache here.")]
 Download = Annotated[bool, typer.Option("--download", help="Allow a hub id to be downloaded; nothing else uses the network.")]
 # Groups of fit's options.
@@ -206,6 +206,8 @@ def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path 
         store.recover(out)
     store.check_target(out)
     tables = as_records(table), as_records(valid) if valid else None
+    if table.is_dir() and not valid and "split" in tables[0].names:
+        settings.setdefault("split", "split")  # train, valid and test folders
     defaults = _model_defaults() | settings
     check_several(defaults["folds"], defaults["seeds"], defaults["tune"])
     begin(defaults, tables[0], None, tables[1], say=lambda text: None)
@@ -334,7 +336,7 @@ def show(
 
     if not path.exists() and hub.is_id(path.as_posix()):  # a model's id; a table's path may look like one
         path = hub.cached(path.as_posix(), store.is_model) or path
-    if path.is_dir():
+    if path.is_dir() and (store.is_model(path) or not any(inner.is_dir() for inner in path.iterdir())):
         print(_about_model(path))
         return
     from .data.reading import read_cells

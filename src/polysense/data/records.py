@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import BadColumn, BadTable, CannotWrite
+from .folders import folder_columns
 from .spool import Mapped, spooled
 from .values import is_empty, short
 
@@ -173,13 +174,15 @@ def _pieces(chunked: pa.ChunkedArray, rows: np.ndarray) -> Iterator[pa.Array]:
 
 
 def read_table(path: str | os.PathLike) -> Records:
-    """Records of a CSV, TSV, JSON-lines, Parquet or Arrow file, by the file's extension.
+    """Records of a CSV, TSV, JSON-lines, Parquet or Arrow file, by the file's extension, or of a folder of class folders.
 
     Raises:
         BadTable: no such file, an unknown extension, or a content that cannot be read; the
             sentence names the line.
     """
     path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
     how = FORMATS.get(path.suffix.lower())
     if how is None:
         raise BadTable(
@@ -189,8 +192,6 @@ def read_table(path: str | os.PathLike) -> Records:
     if not path.exists():
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise BadTable(f"{path}: no such file{where}")
-    if path.is_dir():
-        raise BadTable(f"{path} is a folder; name the table's file")
     try:
         if how in ("csv", "tsv"):
             table, notes, mapped = _read_csv(path, "," if how == "csv" else "\t")
@@ -205,11 +206,22 @@ def read_table(path: str | os.PathLike) -> Records:
     return Records(table, folder=path.resolve().parent, source=path.name, notes=notes, mapped=mapped)
 
 
+def _read_folder(path: Path) -> Records:
+    try:
+        columns, notes = folder_columns(path)
+    except OSError as error:
+        raise BadTable(f"{path} cannot be read: {error.strerror or error}") from None
+    if "split" in columns:
+        notes.append(f"{path.name}: its folders say train, valid and test in the column 'split'")
+    return Records(_table(columns, notes), folder=path.resolve(), source=path.resolve().name, notes=notes)
+
+
 def as_records(obj: Any, folder: str | os.PathLike | None = None) -> Records:
     """Records of whatever holds some: Records, a path, dicts, columns, a pandas frame, an Arrow table.
 
     Args:
-        obj: Records · a table's path · list of dicts · dict of lists · pandas or polars frame · Arrow table.
+        obj: Records · a table's path, or that of a folder with a folder for each class · list of dicts · dict of lists ·
+            pandas or polars frame · Arrow table.
         folder: paths in media cells are relative to it; the table's own folder for a path.
 
     Raises:
@@ -241,6 +253,8 @@ def as_records(obj: Any, folder: str | os.PathLike | None = None) -> Records:
         if len(set(lengths.values())) > 1:
             raise BadTable(f"the columns differ in length: {lengths}")
         table = _table({str(name): list(values) for name, values in obj.items()}, notes)
+    elif type(obj).__module__.split(".")[0] == "polars":
+        table = _plain(_from_polars(obj), notes)
     elif hasattr(obj, "__arrow_c_stream__"):
         table = _plain(pa.table(obj), notes)
     else:
@@ -526,6 +540,18 @@ def _from_pandas(frame: Any, notes: list[str]) -> pa.Table:
         except (pa.ArrowException, TypeError):
             arrays.append(_array(name, series.tolist(), notes))
     return _plain(pa.table(dict(zip(names, arrays, strict=True))), notes)
+
+
+def _from_polars(frame: Any) -> pa.Table:
+    """A frame, or a lazy one, which is collected; text in the older layout, as pyarrow cannot pick categories in the newer."""
+    import polars
+
+    if isinstance(frame, polars.LazyFrame):
+        frame = frame.collect()
+    odd = [name for name, kind in frame.schema.items() if kind == polars.Object]
+    if odd:
+        raise BadTable(f"column '{odd[0]}' of the frame holds Python objects; cast it to text, numbers or bytes")
+    return frame.to_arrow(compat_level=polars.CompatLevel.oldest())
 
 
 def _from_dicts(rows: Any, notes: list[str]) -> pa.Table:

@@ -19,7 +19,7 @@ from . import series, values
 from .media import several, sniff
 from .records import Records
 from .rows import blocks
-from .values import BadCell, short
+from .values import EXTENSIONS, BadCell, short
 
 #: Kinds of columns.
 KINDS = ("text", "image", "audio", "video", "series", "points",
@@ -36,14 +36,7 @@ RESERVED = ("table", "fusion", "train", "task", "tune", "auto")
 _SAMPLE = 2000  # values looked at, spread over the table
 _MOST = 0.9  # share of values that must look like media
 _NEARLY_ALL = 0.95  # share of values that must be numbers or dates; the rest become bad cells
-_EXTENSIONS = {
-    "image": "png jpg jpeg jfif jpe gif bmp webp tif tiff ppm pgm pbm pnm".split(),
-    "audio": "wav wave flac ogg oga mp3 aif aiff aifc".split(),
-    "video": "mp4 mov avi webm mkv m4v mpg mpeg".split(),
-    "series": "npy csv tsv".split(),
-    "points": "pcd ply las laz".split(),
-}
-_KIND_OF = {extension: kind for kind, names in _EXTENSIONS.items() for extension in names}
+_KIND_OF = {extension: kind for kind, names in EXTENSIONS.items() for extension in names}
 _PATH = re.compile(r"[^\n\r\t]{0,1000}[^\s./\\]\.([A-Za-z0-9]{2,4})\s*")
 _ID = re.compile(r"(.*_)?id|uuid|(.*_)uuid", re.IGNORECASE)
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af]")

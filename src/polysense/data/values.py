@@ -24,6 +24,14 @@ FLAG_PAIRS = (
     ("是", "否"), ("有", "无"), ("真", "假"), ("ja", "nein"), ("oui", "non"), ("sí", "no"),
 )
 _FLAGS = {word: truth for pair in FLAG_PAIRS for word, truth in zip(pair, (True, False), strict=True)}
+#: Kind of a file -> extensions.
+EXTENSIONS = {
+    "image": "png jpg jpeg jfif jpe gif bmp webp tif tiff ppm pgm pbm pnm".split(),
+    "audio": "wav wave flac ogg oga mp3 aif aiff aifc".split(),
+    "video": "mp4 mov avi webm mkv m4v mpg mpeg".split(),
+    "series": "npy csv tsv".split(),
+    "points": "pcd ply las laz".split(),
+}
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
