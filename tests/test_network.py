@@ -12,7 +12,7 @@ from torch import nn
 from polysense.contracts import Encoder
 from polysense.errors import BadOption
 from polysense.layers import Condition
-from polysense.network import Core, Encoders, Members, Network, Trunk, hide
+from polysense.network import MIXED, SHARE, Core, Encoders, Members, Network, Trunk, hide, mix
 from polysense.registry import fusions, tasks
 from polysense.tokens import Tokens
 
@@ -395,3 +395,70 @@ def test_members_one_by_one_answer_as_all_at_once(fusion, monkeypatch):
             one_by_one = made.answers(tokens)
             monkeypatch.setattr("polysense.network.FEW", 0)
             torch.testing.assert_close(one_by_one, made.answers(tokens), atol=1e-6, rtol=1e-5)
+
+
+# mixup --------------------------------------------------------------------------------------------
+
+
+def test_mixing_by_hand():
+    """Each record beside another of the batch: mixed where both have the view, as it was where one lacks it, whatever
+    stands in an absent slot; the share is the larger one and the other's target comes along."""
+    x = {"a": torch.arange(12.0).reshape(6, 1, 2), "b": torch.arange(12.0, 24.0).reshape(6, 1, 2)}
+    mask = {"a": torch.tensor([1, 1, 0, 1, 1, 0]).bool()[:, None], "b": torch.ones(6, 1).bool()}
+    x["a"][2] = x["a"][5] = torch.nan
+    torch.manual_seed(3)
+    order = torch.randperm(6)
+    torch.manual_seed(3)
+    mixed, targets = mix({view: Tokens(x[view], mask[view]) for view in "ab"}, {"label": torch.arange(6)}, 0.4)
+    share = targets[SHARE][0].item()
+    assert 0.5 <= share < 1 and (targets[SHARE] == targets[SHARE][0]).all()
+    assert torch.equal(targets[f"{MIXED} label"], order) and targets["label"].tolist() == list(range(6))
+    for i, j in enumerate(order.tolist()):
+        for v, view in enumerate("ab"):
+            both = bool(mask[view][i, 0] & mask[view][j, 0])
+            wanted = share * x[view][i] + (1 - share) * x[view][j] if both else x[view][i]
+            torch.testing.assert_close(mixed[view].x[i], wanted, equal_nan=True)
+            assert targets[MIXED][i, v].item() == both
+        assert torch.equal(mixed["a"].mask, mask["a"])
+
+
+@pytest.mark.parametrize("fusion", ["concat", "sum", "mean"])
+def test_the_loss_of_a_mixture_by_hand(fusion):
+    """share L(y_i) + (1 - share) L(y_j) on the mixed tokens; wholly the own loss where the pair has no view in common."""
+    still = {"fusion_options": {"dropout": 0.0}} if fusion == "concat" else {}
+    made = network(fusion, dropout=0.0, input_dropout=0.0, drop=0.0, auxiliary=0.0, **still)
+    made.train()
+    tokens = made.encode(batch([[1, 0, 0], [0, 1, 0], [1, 1, 1], [1, 1, 0]]))
+    made.mixup = 0.4
+    torch.manual_seed(1)
+    loss = made.losses(tokens, labels(4))
+    torch.manual_seed(1)
+    mixed, targets = mix(tokens, labels(4), 0.4)
+    made.mixup = 0.0
+    own, other = made.losses(mixed, labels(4)), made.losses(mixed, {"label": targets[f"{MIXED} label"]})
+    share = torch.where(targets[MIXED].any(1), targets[SHARE], 1.0)
+    torch.testing.assert_close(loss, share * own + (1 - share) * other)
+    assert (loss - own).abs().max() > 1e-3
+
+
+def test_answers_are_never_mixed():
+    made = network(mixup=0.4).eval()
+    tokens = made.encode(batch([[1, 1, 1]] * 4))
+    with torch.no_grad():
+        first, again = made.answers(tokens), made.answers(tokens)
+    assert torch.equal(first, again)
+
+
+def test_a_masked_pass_without_a_mixed_view_is_the_records_own():
+    """View a is mixed, view b is not: with a hidden only the record's own target counts."""
+    made = network(dropout=0.0, input_dropout=0.0, auxiliary=0.0, fusion_options={"dropout": 0.0}).train()
+    tokens = made.encode(batch([[1, 1, 0], [1, 0, 0]]))
+    core, x, mask = made.members.skeleton, {v: tokens[v].x for v in made.views}, {v: tokens[v].mask for v in made.views}
+    which = torch.tensor([[True, False, False]] * 2)
+    targets = {"label": torch.tensor([0, 1]), f"{MIXED} label": torch.tensor([1, 0]), SHARE: torch.full((2,), 0.6), MIXED: which}
+    plain = {"label": targets["label"]}
+    only_b = torch.tensor([[False, True, False], [False] * 3])
+    parts = core.trunk.project({v: Tokens(x[v], mask[v] & only_b[:, i, None]) for i, v in enumerate(made.views)})
+    torch.testing.assert_close(core._loss(parts, targets), core._loss(parts, plain))
+    whole = core.trunk.project({v: Tokens(x[v], mask[v]) for v in made.views})
+    assert (core._loss(whole, targets) - core._loss(whole, plain)).abs().max() > 1e-3

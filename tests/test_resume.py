@@ -79,13 +79,13 @@ def no_sync():
 
 @given(
     dies=st.lists(st.integers(0, 8), min_size=1, max_size=3), optimiser=st.sampled_from(list(OPTIMISERS)),
-    schedule=st.sampled_from(SCHEDULES), accumulate=st.integers(1, 3), ema=st.sampled_from([0.0, 0.5]), stall=st.just(1), patience=st.integers(0, 2), average=st.integers(0, 3),
+    schedule=st.sampled_from(SCHEDULES), accumulate=st.integers(1, 3), ema=st.sampled_from([0.0, 0.5]), mixup=st.sampled_from([0.0, 0.4]), stall=st.just(1), patience=st.integers(0, 2), average=st.integers(0, 3),
     l1=st.sampled_from([0.0, 1e-3]), batch=st.sampled_from([5, 8, 18]), epochs=st.integers(1, 3),
     clip=st.sampled_from([0.0, 1.0]), drop=st.sampled_from([0.0, 0.5]),
 )
-@example(dies=[4, 2], optimiser="gd", schedule="plateau", accumulate=1, ema=0.5, stall=1, patience=0, average=0, l1=1e-3, batch=5,
+@example(dies=[4, 2], optimiser="gd", schedule="plateau", accumulate=1, ema=0.5, mixup=0.4, stall=1, patience=0, average=0, l1=1e-3, batch=5,
          epochs=3, clip=1.0, drop=0.5)
-@example(dies=[1, 5], optimiser="nadam", schedule="plateau", accumulate=2, ema=0.0, stall=1, patience=2, average=0, l1=0.0,
+@example(dies=[1, 5], optimiser="nadam", schedule="plateau", accumulate=2, ema=0.0, mixup=0.0, stall=1, patience=2, average=0, l1=0.0,
          batch=5, epochs=3, clip=1.0, drop=0.5)
 @settings(max_examples=16)
 def test_killed_at_any_batch_it_ends_in_the_same_bits(no_sync, dies, **options):

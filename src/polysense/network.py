@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from .tokens import Tokens
 
 #: Records up to which the members answer one after the other: batching them costs more than it saves.
 FEW = 8
+#: Keys of the targets of mixed records: which views are mixed (and, before a target's own key, the other's), and the share.
+MIXED, SHARE = "~mixed", "~share"
 
 
 class Encoders(nn.Module):
@@ -155,9 +158,26 @@ class Core(nn.Module):
             loss = both.unflatten(0, (2, -1)).sum(0)
         if self.auxiliary and self.heads and not self.late:
             for view, head in self.heads.items():
-                alone = self.task.loss(head, parts[view], targets)
+                alone = self._judged(partial(self.task.loss, head, parts[view]), targets, {view: parts[view]})
                 loss = loss + self.auxiliary * torch.where(parts[view].present, alone, torch.zeros_like(alone))
         return loss
+
+    def _judged(
+        self, loss: Callable[[Mapping[str, Tensor]], Tensor], targets: Mapping[str, Tensor], parts: Mapping[str, Tokens]
+    ) -> Tensor:
+        """(B,): the loss on the targets; of a record that is mixed with another, by shares on both their targets.
+
+        Where of the views at hand none was mixed, the record is wholly itself.
+        """
+        if MIXED not in targets:
+            return loss(targets)
+        mixed_BV = targets[MIXED]
+        views = sorted(self.trunk.projections)
+        mixed_B = torch.stack([parts[view].present & mixed_BV[:, views.index(view)] for view in parts], 1).any(1)
+        own = {key: value for key, value in targets.items() if not key.startswith(MIXED)}
+        other = {key: targets[f"{MIXED} {key}"] for key in own if key != SHARE}
+        share_B = torch.where(mixed_B, own.pop(SHARE), 1.0)
+        return share_B * loss(own) + (1 - share_B) * loss(other)
 
     def _answer(self, parts: Mapping[str, Tokens]) -> Tensor:
         if not self.late:
@@ -168,15 +188,17 @@ class Core(nn.Module):
 
     def _apart(self, parts: Mapping[str, Tokens], targets: Mapping[str, Tensor]) -> Tensor:
         """(B,): mean loss of the present views' own answers."""
-        loss_BV = torch.stack([self.task.loss(self.heads[view], parts[view], targets) for view in parts], 1)
+        loss_BV = torch.stack([
+            self._judged(partial(self.task.loss, self.heads[view], parts[view]), targets, {view: parts[view]}) for view in parts
+        ], 1)
         mask_BV = torch.stack([part.present for part in parts.values()], 1)
         return torch.where(mask_BV, loss_BV, torch.zeros_like(loss_BV)).sum(1) / mask_BV.sum(1).clamp_min(1)
 
     def _loss(self, parts: Mapping[str, Tokens], targets: Mapping[str, Tensor], distil: float = 0.0) -> Tensor:
         if self.late:
-            return self.task.answer_loss(self._answer(parts), targets)
+            return self._judged(partial(self.task.answer_loss, self._answer(parts)), targets, parts)
         fused = self.trunk.fusion(parts)
-        loss = self.task.loss(self.head, fused, targets)
+        loss = self._judged(partial(self.task.loss, self.head, fused), targets, parts)
         if distil:
             half = len(loss) // 2
             full, masked = (
@@ -281,6 +303,7 @@ class Network(nn.Module):
         drop: probability that a present view is hidden in the masked pass; 0 turns that pass off.
         dropout, input_dropout: see ``Trunk``.
         auxiliary, distil: see ``Core``.
+        mixup: alpha of ``mix``; 0 mixes nothing.
 
     Raises:
         BadOption: the task needs positions and the fusion gives none; a late fusion for a task
@@ -290,10 +313,10 @@ class Network(nn.Module):
     def __init__(
         self, encoders: Encoders, fusion: Callable[[Sequence[str], int], Fusion], task: Task, *, dim: int = 96,
         members: int = 4, drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.3,
-        auxiliary: float = 0.3, distil: float = 0.0,
+        auxiliary: float = 0.3, distil: float = 0.0, mixup: float = 0.0,
     ) -> None:
         super().__init__()
-        self.encoders, self.task, self.drop = encoders, task, drop
+        self.encoders, self.task, self.drop, self.mixup = encoders, task, drop, mixup
         self.views = sorted(encoders.widths)
         widths = encoders.widths
 
@@ -336,6 +359,8 @@ class Network(nn.Module):
 
     def losses(self, tokens: Mapping[str, Tokens], targets: Mapping[str, Tensor]) -> Tensor:
         """(M, B): training loss of each record in each member."""
+        if self.mixup and self.training:
+            tokens, targets = mix(tokens, targets, self.mixup)
         x, mask = self._split(tokens)
         if not self.drop:
             return self.members(x, mask, targets)
@@ -366,6 +391,35 @@ class Network(nn.Module):
 
     def _split(self, tokens: Mapping[str, Tokens]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         return {view: tokens[view].x for view in self.views}, {view: tokens[view].mask for view in self.views}
+
+
+def mix(
+    tokens: Mapping[str, Tokens], targets: Mapping[str, Tensor], alpha: float
+) -> tuple[dict[str, Tokens], dict[str, Tensor]]:
+    """Each record mixed with another of the batch: x = l x_i + (1 - l) x_j, loss = l L(y_i) + (1 - l) L(y_j).
+
+    mixup (Zhang et al. 2018, arXiv:1710.09412, equations 1 and 2) of what the encoders gave, as in Verma et al. 2019
+    (arXiv:1806.05236), with one l ~ Beta(alpha, alpha) for a batch, the larger of l and 1 - l (Berthelot et al. 2019,
+    arXiv:1905.02249, equation 8), so that a record stays above all itself. A view is mixed where both have it and
+    else stays; so nothing absent is ever read.
+
+    Returns:
+        Tokens; and targets with the other record's, the share l, and (B, V) bool which views are mixed.
+    """
+    first = next(iter(targets.values()))
+    order = torch.randperm(len(first), device=first.device)
+    share = float(torch._sample_dirichlet(torch.tensor([alpha, alpha], dtype=torch.float64))[0])
+    share = max(share, 1 - share)
+    mixed, which = {}, []
+    for view in sorted(tokens):
+        one = tokens[view]
+        both_BT = one.mask & one.mask[order]
+        x = torch.where(both_BT[..., None], share * one.x + (1 - share) * one.clean()[order], one.x)
+        mixed[view] = Tokens(x, one.mask, one.weight, one.place)
+        which.append(both_BT.any(1))
+    more = {f"{MIXED} {key}": value[order] for key, value in targets.items()}
+    share_B = torch.full((len(first),), share, device=first.device)
+    return mixed, {**targets, **more, SHARE: share_B, MIXED: torch.stack(which, 1)}
 
 
 def hide(present: Tensor, probability: float) -> Tensor:

@@ -53,6 +53,9 @@ class Training:
         input_dropout: share of the encoders' numbers dropped.
         auxiliary: weight of the losses of the views' own heads.
         distil: weight of the full pass teaching the masked pass.
+        mixup: alpha of the shares by which records are mixed in training, x = l x_i + (1 - l) x_j and the losses
+            alike, l from Beta(alpha, alpha) (Zhang et al. 2018, arXiv:1710.09412; 0.1 to 0.4 there), on the encoders' numbers
+            of the views that both records have; 0 mixes none.
         regressions: share of the answer that the logistic regressions on the present views give, the
             network giving the rest; None chooses it on the validation records.
         patience: epochs without a better validation loss before training stops, the best weights
@@ -73,7 +76,8 @@ class Training:
         optimiser: str = "adamw", schedule: str = "one-cycle", stall: int = 2, warmup: float = 0.2,
         decay: float | None = None, accumulate: int = 1, ema: float = 0.0, clip: float = 1.0, members: int = 4, dim: int = 96,
         drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.3, auxiliary: float = 0.3,
-        distil: float = 0.0, regressions: float | None = None, patience: int = 0, average: int = 0, l1: float = 0.0,
+        distil: float = 0.0,
+        mixup: float = 0.0, regressions: float | None = None, patience: int = 0, average: int = 0, l1: float = 0.0,
         checkpoint: float = 30.0,
     ) -> None:
         values = dict(locals())
@@ -90,6 +94,7 @@ class Training:
             ("drop", 0, 0.99), ("dropout", 0, 0.99), ("input_dropout", 0, 0.99), ("auxiliary", 0, math.inf),
             ("distil", 0, math.inf), ("rate", 1e-12, 1e3), ("encoder_rate", 0, 1e3), ("average", 0, 100),
             ("l1", 0, math.inf), ("checkpoint", 0, math.inf), ("accumulate", 1, math.inf), ("ema", 0, 0.999999),
+            ("mixup", 0, 100),
         ), whole=("epochs", "batch", "members", "dim", "patience", "average", "stall", "accumulate"), none=("encoder_rate",))
         number = isinstance(regressions, (int, float)) and not isinstance(regressions, bool)
         if regressions is not None and not (number and 0 <= regressions <= 1):
@@ -100,7 +105,7 @@ class Training:
         """The options that shape the network rather than the loop."""
         return {
             name: getattr(self, name)
-            for name in ("dim", "members", "drop", "dropout", "input_dropout", "auxiliary", "distil")
+            for name in ("dim", "members", "drop", "dropout", "input_dropout", "auxiliary", "distil", "mixup")
         }
 
 
