@@ -574,7 +574,7 @@ def targets_two(place: Place) -> str:
     return str(small.model().fit(small.records(20), np.zeros((20, 2))))
 
 
-@case("lists as targets", r"BadTable: the target in row 0 is \['a', 'b'\]; a target is one word or number per record")
+@case("lists as targets", r"BadTable: the target has no label that some training records have and others lack")
 def targets_lists(place: Place) -> str:
     return learnt([record | {"label": ["a", "b"]} for record in small.records(20)])
 

@@ -95,7 +95,7 @@ def frozen(tiny_towers, rows):
 @pytest.mark.parametrize("modality", ["text", "image", "audio"])
 def test_gradient_reaches_all_that_answers_and_nothing_that_is_shared(tiny_towers, modality):
     encoder = fitted(tiny_towers(modality), modality)
-    shared = encoder.part(encoder.opened(torch.device("cpu")).module)
+    shared = encoder.network(torch.device("cpu"))
     encoder.unfreeze()
     gradients = backward(encoder, modality)
     wanted = {
@@ -297,7 +297,7 @@ def test_no_regressions_where_validation_cannot_tell(tiny_towers, texts, monkeyp
 
 def test_a_share_that_was_given_stays(tiny_towers, rows, tmp_path):
     """With a share the regressions read the frozen towers beside the tuned ones."""
-    made = small_model(tiny_towers, **HELPS | {"train.regressions": 0.5}).fit(rows)
+    made = small_model(tiny_towers, **HELPS | {"train.regressions": 0.5, "tune.epochs": 8}).fit(rows)
     assert made.made_["tuned"]["kept"] == "tuned" and made.regressions_.weight == 0.5
     made.save(tmp_path / "model")
     assert np.array_equal(polysense.load(tmp_path / "model").predict_proba(rows), made.predict_proba(rows))
@@ -393,7 +393,7 @@ def test_a_tuned_tower_answers_where_the_tower_is_gone(tiny_towers, rows, tmp_pa
 def test_factors_need_the_very_tower_they_were_made_for(tiny_towers, texts, tmp_path):
     pytest.importorskip("peft")
     folder = shutil.copytree(tiny_towers("text"), tmp_path / "text")
-    options = {**HELPS, "tune.lora": 2, "tune.rate": 3e-2}
+    options = {**HELPS, "tune.lora": 2, "tune.rate": 3e-2, "train.epochs": 1}
     made = small_model({"text": folder}.get, views="text table", **options).fit(texts)
     assert made.made_["tuned"]["kept"] == "tuned"
     made.save(tmp_path / "model")

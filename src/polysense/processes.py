@@ -30,7 +30,7 @@ def first() -> bool:
     return rank() == 0
 
 
-def steady_memory(whole: int = 8 << 20, spare: int = 16 << 20) -> bool:
+def steady_memory(whole: int = 8_388_608, spare: int = 16_777_216) -> bool:
     """Let glibc give large blocks back at once, for a process that works through a large table.
 
     By itself it takes ever larger blocks from the heap once some were freed, and the holes between what stays are

@@ -615,7 +615,9 @@ def _media(value: Any) -> dict[str, Any] | None:
     if isinstance(value, dict):
         return {"bytes": value.get("bytes"), "path": value.get("path")}
     value = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return {"bytes": value, "path": None} if isinstance(value, bytes) else {"bytes": None, "path": value}
+    if isinstance(value, bytes):
+        return {"bytes": value, "path": None}
+    return {"bytes": None, "path": value.encode("utf-8", "replace").decode()}  # half a surrogate pair is no file's name
 
 
 def _strings(name: str, values: list[Any], notes: list[str]) -> pa.ChunkedArray:

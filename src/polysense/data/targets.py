@@ -101,7 +101,7 @@ def guess_task(target: str | None, values: Sequence[Any]) -> tuple[str, str]:
         values: read as classes, None where missing.
 
     >>> guess_task("price", [i / 7 for i in range(40)])
-    ('regress', "task regress: 'price' holds 40 different numbers, such as 0.142857 (--task classify takes them for classes)")
+    ('regress', "task regress: 'price' holds 40 different numbers, such as 0.285714 (--task classify takes them for classes)")
     >>> guess_task("label", ["cat", "dog"] * 20)
     ('classify', '')
     """
@@ -140,7 +140,7 @@ def strata(kind: str, values: Sequence[Any]) -> list[Any]:
     """What a split is to spread evenly: classes themselves, tenths of numbers by rank, the rarest label.
 
     >>> strata("numbers", [5.0, 1.0, 3.0, 1.0])
-    [7, 1, 5, 1]
+    [8, 2, 6, 2]
     """
     if kind == "labels":
         counts = Counter(label for value in values for label in value)

@@ -163,8 +163,8 @@ class Yardstick:
 class Classes(Yardstick):
     """Measures of one class out of several; targets (N,) class numbers, -1 for one unseen in training.
 
-    >>> Classes().losses(np.array([0.5, 1.0]), np.array([0, 1])).round(3).tolist()
-    [0.693, 0.0]
+    >>> Classes().losses(np.array([0.5, 0.25]), np.array([0, 1])).round(3).tolist()
+    [0.693, 1.386]
     """
 
     kind, main, measures, short = "classes", "accuracy", MEASURES, SHORT

@@ -208,7 +208,7 @@ def bucket(level: str, buckets: int) -> int:
     """Where a level's hash lies, from 0; the same on every machine.
 
     >>> bucket("user 4711", 16), bucket("user 4711", 1)
-    (14, 0)
+    (0, 0)
     """
     return crc32(level.encode("utf-8", "surrogatepass")) % buckets
 

@@ -35,6 +35,10 @@ class Linear(nn.Module):
 class Classify(Task):
     """One class out of two or more; cross entropy on a linear head.
 
+    Softmax regression on the fused record z: p = softmax(W z + b), loss -log p(y) (Bishop 2006, section 4.3.4).
+    Wins where every record has exactly one class; several true at once are ``multilabel``, amounts ``regress``. Costs
+    C (D + 1) parameters for each head, C classes.
+
     Args:
         smoothing: share of the target spread over all classes (Szegedy et al. 2016,
             arXiv:1512.00567, section 7).
