@@ -390,21 +390,21 @@ def test_a_tuned_tower_answers_where_the_tower_is_gone(tiny_towers, rows, tmp_pa
         again.set_params(cache=False).evaluate(rows)  # the rivals read the frozen tower
 
 
-def test_factors_need_the_very_tower_they_were_made_for(tiny_towers, texts, tmp_path):
+def test_factors_need_the_very_tower_they_were_made_for(tiny_towers, rows, tmp_path):
     pytest.importorskip("peft")
     folder = shutil.copytree(tiny_towers("text"), tmp_path / "text")
-    options = {**HELPS, "tune.lora": 2, "tune.rate": 3e-2, "train.epochs": 1}
-    made = small_model({"text": folder}.get, views="text table", **options).fit(texts)
+    options = {**HELPS, "tune.lora": 2, "tune.rate": 3e-2}
+    made = small_model({"text": folder, "image": tiny_towers("image")}.get, **options).fit(rows)
     assert made.made_["tuned"]["kept"] == "tuned"
     made.save(tmp_path / "model")
     from safetensors.torch import load_file, save_file
 
     stored = [name for name in load_file(tmp_path / "model" / "model.safetensors") if "encoders" in name or "live" in name]
-    assert sum("factors" in name for name in stored) == 2 * 12 and not any("live" in name for name in stored)
+    assert sum("factors" in name for name in stored) == 2 * 2 * 12 and not any("live" in name for name in stored)
     weights = load_file(folder / "model.safetensors")
     save_file({name: value + 1 for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(BadModel, match="the model was trained with"):
-        polysense.load(tmp_path / "model").predict(texts)
+        polysense.load(tmp_path / "model").predict(rows)
 
 
 def test_a_tuned_tower_leaves_the_cache_of_frozen_outputs_alone(tiny_towers, rows, tuned, frozen, monkeypatch):
