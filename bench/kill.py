@@ -34,8 +34,7 @@ def rounds(count: int, *, seed: int = 0, say: Callable[[str], None] = say) -> tu
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
         home = Path(name)
         data = _records()
-        os.environ["POLYSENSE_CACHE"] = "off"
-        _model(1).fit(data).save(home / "old" / "m")  # here, so that all is imported before processes are forked
+        _model(1).set_params(cache=False).fit(data).save(home / "old" / "m")  # all is imported before forks
         started = time.perf_counter()
         _child(home / "whole", data)
         seconds = time.perf_counter() - started
