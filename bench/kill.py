@@ -39,7 +39,7 @@ def rounds(count: int, *, seed: int = 0, say: Callable[[str], None] = say) -> tu
         _child(home / "whole", data)
         seconds = time.perf_counter() - started
         say(f"undisturbed: {seconds:.1f} s")
-        expected, equal, kills = _facts(home / "whole" / "m"), 0, 0
+        expected, equal, kills = facts_of(home / "whole" / "m"), 0, 0
         for number in range(count):
             died, tried = 0, 0
             while not died:  # a fit that was faster than its killer is done anew, in a place of its own
@@ -48,7 +48,7 @@ def rounds(count: int, *, seed: int = 0, say: Callable[[str], None] = say) -> tu
                 plan: list[Any] = ["saving" if number % 3 == 2 else chance.uniform(0, seconds) / tried]
                 plan += [chance.uniform(0, seconds)] if number % 2 else []
                 died = _until_done(place, data, plan, home / "old" / "m", chance)
-            same = _facts(place / "m") == expected
+            same = facts_of(place / "m") == expected
             left = sorted(path.name for path in place.iterdir() if path.name != "cache")
             equal += same and left == ["m"]
             kills += died
@@ -142,7 +142,7 @@ def _model(seed: int) -> Any:
     )
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def facts_of(folder: Path) -> dict[str, Any]:
     """Everything in a model folder but when and how long: facts, states, and the hash of every file."""
     facts, _ = store.load(folder)
     facts["made"] = {key: value for key, value in facts["made"].items() if key not in ("date", "cpu_seconds")}

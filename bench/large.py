@@ -2,6 +2,7 @@
 
     python bench/large.py [1000 10000 100000 200000] [--set KEY=VALUE]... [--docs]
     python bench/large.py 0 --docs          the page only, from what was measured before
+    python bench/large.py 200000 --kill     instead: a fit that is killed on its way and resumed, beside an undisturbed one
 
 A table of small pictures (32 x 32 PNG, as bytes in a Parquet file), short texts, numbers and a category,
 made by this script; ten classes that each view shows in part. It is fitted, predicted and evaluated by
@@ -127,6 +128,67 @@ def measure(count: int, settings: Sequence[str], folder: Path | None, keep: Call
         keep(found | {"accuracy": scores["scores"]["accuracy"], "specialists": scores["subsets_mean"]})
 
 
+def resumed(count: int, folder: Path | None, moments: Sequence[float] = (0.35, 0.5)) -> dict[str, Any]:
+    """Fit ``count`` records undisturbed, and once more with SIGKILLs on the way, resumed each time.
+
+    Args:
+        moments: of the kills, as shares of the undisturbed fit's seconds, counted from the (new) start.
+
+    Returns:
+        records, kills, what the fit did when it was killed, the largest memory in MB of any process, whether
+        every file but the date and the costs is equal.
+    """
+    from kill import facts_of
+
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        home = Path(made)
+        make(home / "train.parquet", count)
+        fit = polysense("fit", home / "train.parquet", *FIT)
+        whole = spend([*fit, "--out", home / "whole"], POLYSENSE_CACHE=home / "cache-whole")
+        say(f"{count:,} records undisturbed: {whole.cpu:.0f} CPU s, {whole.wall:.0f} s, {whole.peak:,.0f} MB")
+        peaks, doing = [whole.peak], []
+        for moment in [*moments, None]:
+            command = [*fit, "--out", home / "killed", *(["--resume"] if doing else [])]
+            said, spent = _killed(command, None if moment is None else moment * whole.wall, home / "cache-killed")
+            peaks.append(spent.peak)
+            say(f"  {spent.wall:.0f} s, {spent.peak:,.0f} MB, {'killed while' if moment else 'to its end, last'}: {said}")
+            if moment is not None:
+                doing.append(said)
+        return {
+            "records": count, "kills": len(doing), "doing": doing, "peak": max(peaks), "undisturbed": vars(whole),
+            "equal": facts_of(home / "whole") == facts_of(home / "killed"),
+        }
+
+
+def _killed(command: Sequence[Any], seconds: float | None, cache: Path) -> tuple[str, Spent]:
+    """Run a fit, kill it after ``seconds``; the last line of its talk, and what it cost.
+
+    Raises:
+        RuntimeError: it failed, or ended before it could be killed.
+    """
+    import subprocess
+    import time
+
+    with tempfile.TemporaryFile() as talk:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command], stdout=talk, stderr=talk, env={**os.environ, "POLYSENSE_CACHE": str(cache)}
+        )
+        if seconds is not None:
+            time.sleep(seconds)
+            process.kill()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        talk.seek(0)
+        lines = [line for line in talk.read().decode().replace("\r", "\n").split("\n") if line.strip()]
+        if process.returncode != (0 if seconds is None else -9):
+            raise RuntimeError(f"the fit ended with {process.returncode}: {' / '.join(lines[-3:])}")
+    spent = Spent(usage.ru_utime + usage.ru_stime, time.perf_counter() - started, usage.ru_maxrss / 1024)
+    return lines[-1].strip(), spent
+
+
+
+
 def unit_costs(parts: dict[str, float], count: int) -> dict[str, float]:
     """CPU seconds per 1,000 records by part."""
     found = {
@@ -232,8 +294,15 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", type=int, default=list(SIZES), help="numbers of records")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="passed to fit")
     parser.add_argument("--folder", type=Path, default=None, help="where the tables are made; removed afterwards")
+    parser.add_argument("--kill", action="store_true", help="kill a fit on its way, resume it, compare it with an undisturbed one")
     parser.add_argument("--docs", action="store_true", help="write docs/large.md and docs/large.svg from what was measured")
     given = parser.parse_args()
+    if given.kill:
+        for count in given.sizes:
+            found = resumed(count, given.folder)
+            write(f"large-kill-{count}", found)
+            print(json.dumps(found, indent=1))
+        return
     kept = OUT / "large.json"
     found = {one["records"]: one for one in json.loads(kept.read_text())["sizes"]} if kept.is_file() else {}
 
