@@ -132,7 +132,7 @@ def resumed(count: int, folder: Path | None, moments: Sequence[float] = (0.35, 0
     """Fit ``count`` records undisturbed, and once more with SIGKILLs on the way, resumed each time.
 
     Args:
-        moments: of the kills, as shares of the undisturbed fit's seconds, counted from the (new) start.
+        moments: of the kills, as shares of the undisturbed fit's CPU seconds, counted from the (new) start.
 
     Returns:
         records, kills, what the fit did when it was killed, the largest memory in MB of any process, whether
@@ -149,7 +149,7 @@ def resumed(count: int, folder: Path | None, moments: Sequence[float] = (0.35, 0
         peaks, doing = [whole.peak], []
         for moment in [*moments, None]:
             command = [*fit, "--out", home / "killed", *(["--resume"] if doing else [])]
-            said, spent = _killed(command, None if moment is None else moment * whole.wall, home / "cache-killed")
+            said, spent = _killed(command, None if moment is None else moment * whole.cpu, home / "cache-killed")
             peaks.append(spent.peak)
             say(f"  {spent.wall:.0f} s, {spent.peak:,.0f} MB, {'killed while' if moment else 'to its end, last'}: {said}")
             if moment is not None:
@@ -161,7 +161,7 @@ def resumed(count: int, folder: Path | None, moments: Sequence[float] = (0.35, 0
 
 
 def _killed(command: Sequence[Any], seconds: float | None, cache: Path) -> tuple[str, Spent]:
-    """Run a fit, kill it after ``seconds``; the last line of its talk, and what it cost.
+    """Run a fit, kill it after so many CPU ``seconds``; the last line of its talk, and what it cost.
 
     Raises:
         RuntimeError: it failed, or ended before it could be killed.
@@ -174,8 +174,9 @@ def _killed(command: Sequence[Any], seconds: float | None, cache: Path) -> tuple
         process = subprocess.Popen(
             [str(part) for part in command], stdout=talk, stderr=talk, env={**os.environ, "POLYSENSE_CACHE": str(cache)}
         )
+        while seconds is not None and _cpu_seconds(process.pid) < seconds:
+            time.sleep(0.2)
         if seconds is not None:
-            time.sleep(seconds)
             process.kill()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -187,6 +188,12 @@ def _killed(command: Sequence[Any], seconds: float | None, cache: Path) -> tuple
     return lines[-1].strip(), spent
 
 
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of a running process; endless where it has ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return float("inf") if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def unit_costs(parts: dict[str, float], count: int) -> dict[str, float]:
