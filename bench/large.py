@@ -301,7 +301,7 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", type=int, default=list(SIZES), help="numbers of records")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="passed to fit")
     parser.add_argument("--folder", type=Path, default=None, help="where the tables are made; removed afterwards")
-    parser.add_argument("--kill", action="store_true", help="kill a fit on its way, resume it, compare it with an undisturbed one")
+    parser.add_argument("--kill", action="store_true", help="kill a fit, resume it, compare it with an undisturbed one")
     parser.add_argument("--docs", action="store_true", help="write docs/large.md and docs/large.svg from what was measured")
     given = parser.parse_args()
     if given.kill:
