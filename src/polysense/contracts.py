@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -203,6 +203,10 @@ class Task:
     late: bool = True
     classes: Sequence[Any] = ()
 
+    def parts(self) -> list[Part]:
+        """Its targets, each with its own task: itself, or those of which it is made. They are judged one by one."""
+        return [Part("", self, slice(None))]
+
     def fit(self, values: Sequence[Any]) -> None: ...
 
     def state(self) -> State:
@@ -280,6 +284,34 @@ class Task:
     def columns(self) -> list[str]:
         """Names of the restored answers' columns in a file of predictions; empty where the prediction says it all."""
         return []
+
+
+class Part(NamedTuple):
+    """One target of a task.
+
+    Attributes:
+        name: of the target; empty where it is the only one.
+        task: its own.
+        columns: its numbers of an answer.
+        place: where it stands among a record's targets, a tuple; None where a record's target is it alone.
+        weight: of its loss among the others'.
+    """
+
+    name: str
+    task: Task
+    columns: slice
+    place: int | None = None
+    weight: float = 1.0
+
+    def of(self, targets: Sequence[Any]) -> Sequence[Any]:
+        """(N,) this target of each record; None where it is missing.
+
+        >>> Part("b", Task(), slice(0, 1), 1).of([("x", 2.0), ("y", None), None])
+        [2.0, None, None]
+        """
+        if self.place is None:
+            return targets
+        return [None if one is None else one[self.place] for one in targets]
 
 
 def digest(tree: Any) -> str:

@@ -6,7 +6,6 @@ N records, V views, C classes.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +40,10 @@ from .data.tables import (
 from .errors import BadOption, NotFitted, memory_told
 from .hub import find_model
 from .judge import notebook
-from .judge.evaluate import evaluate, words
+from .judge.each import asked, evaluate_each
+from .judge.evaluate import words
 from .judge.facts import data_facts, fingerprint, made_facts, shown_made, versions
-from .learn import blend
+from .learn import beside
 from .learn.begin import begin
 from .learn.board import Board
 from .learn.choose import choose_encoders, full_name
@@ -53,11 +53,9 @@ from .learn.late import fit_late, out_of_fold, sentence
 from .learn.loop import train
 from .learn.plan import AUTO, Plan, check_several, named_views
 from .learn.resume import Checkpoints
-from .learn.rivals import Rivals, subsets_of
 from .learn.trial import Judge, fitting, try_encoders
-from .learn.tune import Verdict, to_tune, tune, weigh
+from .learn.tune import Verdict, to_tune, tune, weigh_each
 from .metrics import Resamples
-from .metrics.more import chosen
 from .network import Encoders, Network
 from .registry import tasks
 from .talk import Talk, counted
@@ -258,9 +256,10 @@ class Model(ClassifierMixin, BaseEstimator):
         if self.on_bad == "drop":
             bad = joined.bad_rows(job.cells)
             job.train_rows, job.valid_rows = np.setdiff1d(job.train_rows, bad), np.setdiff1d(job.valid_rows, bad)
-        job.labels, job.judged = job.task.encode(job.targets), job.task.judged(job.targets)
-        job.yardstick = job.task.yardstick()
-        job.rivals = elder.rivals_ if elder else job.kept.stage("rivals", lambda: self._rivals(job), Rivals.state, Rivals.load)
+        job.labels, job.aims = job.task.encode(job.targets), beside.aims_of(job.task, job.targets)
+        job.rivals = elder.rivals_ if elder else job.kept.stage("rivals", lambda: beside.train(
+            job.task, job.aims, job.found, job.train_rows, job.valid_rows, seed=self.seed, bar=job.talk.bar, say=job.talk.say,
+        ), beside.state, beside.load)
 
     def _named(self, job: _Job, cache: Cache) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
         """The encoders that the user named, those that "auto" found among them, their options, and why these."""
@@ -275,21 +274,6 @@ class Model(ClassifierMixin, BaseEstimator):
         ), lambda facts: facts, lambda facts: facts)
         named |= {view: facts["chosen"] for view, facts in job.tried.items()}
         return named, job.plan.options | fitting(job.plan.options, job.tried), {view: "auto" for view in wanted}
-
-    def _rivals(self, job: _Job) -> Rivals:
-        def part(rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-            blocks = only_of(job.found.plain, rows)
-            return blocks, job.found.present_NV[rows], job.judged[rows]
-
-        with job.talk.bar("regressions to compare with", 2 * len(subsets_of(job.found.names))) as advance:
-            rivals = Rivals.train(
-                *part(job.train_rows), *part(job.valid_rows), views=job.found.names, classes=len(job.task.prior()),
-                seed=self.seed, progress=lambda done, total: advance(1), yardstick=job.yardstick,
-                prior=None if job.task.kind == "classes" else job.task.restore(job.task.prior()),
-            )
-        if rivals.sampled:
-            job.talk.say(f"the rivals were trained on a sample of {rivals.sampled:,} records")
-        return rivals
 
     def _train(self, job: _Job) -> None:
         """Train the network on the frozen features and the prepared cells."""
@@ -368,10 +352,9 @@ class Model(ClassifierMixin, BaseEstimator):
         """What the network as it stands is worth on the validation records, with a given share of regressions or its own."""
         valid = job.valid_rows
         tokens = encode(job.network, views, valid)
-        return weigh(
-            lambda mask: job.task.restore(answer(job.network, tokens, mask)), job.rivals,
-            only_of(job.found.plain, valid), job.found.present_NV[valid], job.judged[valid], given=given,
-            yardstick=job.yardstick,
+        return weigh_each(
+            job.task, job.aims, lambda mask: job.task.restore(answer(job.network, tokens, mask)), job.rivals,
+            job.found.plain, job.found.present_NV, valid, given=given,
         )
 
     def _finish(self, job: _Job) -> None:
@@ -379,8 +362,8 @@ class Model(ClassifierMixin, BaseEstimator):
         network, valid = job.network.cpu().eval(), job.valid_rows
         tokens = encode(network, job.views, valid) if len(valid) else {}
         share = job.share or self._share(job, tokens)
-        plain = "ridge" if job.task.kind == "numbers" else "logistic"
-        job.talk.say(f"answers: {1 - share.weight:.0%} network, {share.weight:.0%} {plain} regressions on the same views")
+        for line in beside.share_lines(job.task, share):
+            job.talk.say(line)
         self._accept(keep.Learned(network, job.task, job.schema, job.plains, job.rivals, share, {
             "history": job.history,
             "data": data_facts(
@@ -403,24 +386,15 @@ class Model(ClassifierMixin, BaseEstimator):
     def _settle(self, job: _Job, tokens: Encoded) -> None:
         """What the task chooses on validation answers: thresholds of labels."""
         valid = job.valid_rows
-        known = job.yardstick.known(job.judged[valid])
         answers = self._mixed(tokens, only_of(job.found.plain, valid), job.found.present_NV[valid])
-        line = job.task.settle(answers[known], job.judged[valid][known]) if known.any() else ""
-        if line:
+        for line in beside.settle(job.aims, answers, valid):
             job.talk.say(line)
 
-    def _share(self, job: _Job, tokens: Encoded) -> blend.Share:
-        """The regressions' share of the answer: as given, or as validation chooses it.
-
-        Args:
-            tokens: of the validation records.
-        """
-        if job.plan.training.regressions is not None:
-            return blend.Share(float(job.plan.training.regressions))
-        valid = job.valid_rows
-        return blend.choose(
-            lambda mask: job.task.restore(answer(job.network, tokens, mask)), job.rivals,
-            only_of(job.found.plain, valid), job.found.present_NV[valid], job.judged[valid], job.yardstick,
+    def _share(self, job: _Job, tokens: Encoded) -> Any:
+        """The regressions' share of the answers; ``tokens`` are of the validation records."""
+        return beside.shares(
+            job.task, job.aims, lambda mask: job.task.restore(answer(job.network, tokens, mask)), job.rivals,
+            job.found.plain, job.found.present_NV, job.valid_rows, given=job.plan.training.regressions,
         )
 
     def _accept(self, learned: keep.Learned) -> None:
@@ -481,7 +455,7 @@ class Model(ClassifierMixin, BaseEstimator):
         if isinstance(records, list) and records and not any(records):  # nothing known of any record
             records = [dict.fromkeys(self.schema_.views[0].columns)] * len(records)
         records = as_records(records)
-        cells, found, tokens = self._read(records, rivals=self.regressions_.weight > 0)
+        cells, found, tokens = self._read(records, rivals=beside.needed(self.regressions_))
         answers = np.zeros((0, len(self.task_.prior())))
         if len(records):
             answers = self._mixed(tokens, found.plain, found.present_NV)
@@ -520,7 +494,7 @@ class Model(ClassifierMixin, BaseEstimator):
             BadOption: there is no such measure for this task.
         """
         self._ready()
-        asked = chosen(measures, self.task_.kind)
+        wanted = asked(measures, self.task_)
         talk = Talk(self.verbose)
         table = scored(open_table(records, self.target, y, talk.say, self.task_.kind, self._separator()))
         judge_targets(table, on_bad=self.on_bad, max_bad=self.max_bad)
@@ -533,7 +507,7 @@ class Model(ClassifierMixin, BaseEstimator):
         result = self._evaluation(
             found, tokens.only(rows) if len(rows) else tokens, rows, table.targets, groups_of(table.records, self.group),
             subsets=subsets, samples=samples, by=None if values is None else (by, [values[row] for row in rows]),
-            measures=asked,
+            measures=wanted,
         )
         bad = table.faults + joined.faults(cells)
         talk.bad_cells(bad, len(table.records))
@@ -575,20 +549,15 @@ class Model(ClassifierMixin, BaseEstimator):
     def _evaluation(
         self, found: Gathered, tokens: Encoded, rows: np.ndarray, targets: Sequence[Any],
         groups: Sequence[Any] | None, *, subsets: bool, samples: int, by: tuple[str, list[Any]] | None = None,
-        measures: Sequence[str] = (),
+        measures: Mapping[str, Sequence[str]] | None = None,
     ) -> dict[str, Any]:
         """Judge the given rows; ``tokens`` are of these rows, everything else is of all."""
-        mine = [targets[row] for row in rows]
-        judged, unseen = self.task_.judged(mine), Counter()
-        if self.task_.kind == "classes":
-            unseen = Counter(str(name) for name, label in zip(mine, judged, strict=True) if label < 0)
         plain = only_of(found.plain, rows)
-        return evaluate(
-            lambda mask: self._mixed(tokens, plain, mask), found.present_NV[rows], judged,
-            views=found.names, classes=list(self.task_.classes), prior=self.task_.restore(self.task_.prior()),
-            yardstick=self.task_.yardstick(), rivals=self.rivals_,
-            features=plain, groups=None if groups is None else _numbered([groups[row] for row in rows]), subsets=subsets,
-            samples=samples, seed=self.seed, rows=rows.tolist(), unseen=unseen, by=by, measures=measures,
+        return evaluate_each(
+            lambda mask: self._mixed(tokens, plain, mask), found.present_NV[rows], [targets[row] for row in rows],
+            task=self.task_, views=found.names, rivals=self.rivals_, features=plain,
+            groups=None if groups is None else _numbered([groups[row] for row in rows]), subsets=subsets,
+            samples=samples, seed=self.seed, rows=rows.tolist(), by=by, measures=measures or {},
         )
 
     def _mixed(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
@@ -596,11 +565,7 @@ class Model(ClassifierMixin, BaseEstimator):
         if self.several_:
             return self.several_.mixed(tokens, plain, mask_NV, self.task_.restore(self.task_.prior()))
         ours = self.task_.restore(answer(self.network_, tokens, mask_NV))
-        weight = self.regressions_.weight
-        if not weight:
-            return ours
-        theirs = blend.regressions(self.rivals_, plain, mask_NV, self.regressions_.kind)
-        return ((1 - weight) * ours + weight * theirs).astype(ours.dtype)
+        return beside.mixed(self.task_, ours, self.rivals_, self.regressions_, plain, mask_NV)
 
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
         cells = self._cells(records)
@@ -791,15 +756,14 @@ class _Job:
     found: Gathered = None
     leaks: dict[str, int] = None
     labels: dict[str, np.ndarray] = None  # as the network learns them
-    judged: np.ndarray = None  # as the yardstick takes them
-    yardstick: Any = None
-    rivals: Rivals = None
+    aims: list[beside.Aim] = None  # as they are judged
+    rivals: Any = None
     network: Network = None
     views: Views = None
     tuned: list[str] = None  # views whose towers are to be tuned
     tuning: dict[str, Any] = None  # what came of it
     fusing: dict[str, Any] = None  # what a late fusion was fitted to
-    share: blend.Share = None
+    share: Any = None
     history: list[dict[str, float]] = None
 
 

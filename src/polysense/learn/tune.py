@@ -21,11 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..contracts import Encoder
+from ..contracts import Encoder, Task
+from ..data.rows import only_of
 from ..errors import BadOption, LossNotFinite, need
 from ..metrics import Classes, Yardstick
 from ..network import Network
 from ..registry import suggest
+from .beside import Aim, each, one_or_each, unit
 from .blend import ALL, Share, chosen, losses, regressions
 from .course import History
 from .features import Prepared, Views
@@ -92,14 +94,14 @@ class Verdict:
         loss: mean loss of the records as they are.
         accuracy: of the same; None where answers are no classes.
         subsets: log loss, mean over the judged subsets of views.
-        share: of the regressions.
+        share: of the regressions; of several targets {target: share}.
         losses_N: log loss of each record.
     """
 
     loss: float
     accuracy: float | None
     subsets: float
-    share: Share
+    share: Any
     losses_N: np.ndarray = field(repr=False, compare=False)
 
     def over(self, other: Verdict) -> bool:
@@ -113,7 +115,14 @@ class Verdict:
 
     def figures(self) -> dict[str, Any]:
         """As JSON."""
-        return {"loss": self.loss, "accuracy": self.accuracy, "subsets": self.subsets, "share": asdict(self.share)}
+        each = isinstance(self.share, dict)
+        share = {name: asdict(one) for name, one in self.share.items()} if each else asdict(self.share)
+        return {"loss": self.loss, "accuracy": self.accuracy, "subsets": self.subsets, "share": share}
+
+    @property
+    def weight(self) -> float:
+        """The regressions' share of an answer, the largest of several targets."""
+        return max(one.weight for one in self.share.values()) if isinstance(self.share, dict) else self.share.weight
 
 
 def weigh(
@@ -142,6 +151,43 @@ def weigh(
     subsets = float(np.interp(share.weight, ALL[: len(means[share.kind])], means[share.kind])) if means else loss
     accuracy = float((mixed.argmax(1) == labels).mean()) if yardstick.kind == "classes" else None
     return Verdict(loss, accuracy, subsets, share, losses_N)
+
+
+def weigh_each(
+    task: Task, aims: Sequence[Aim], network: Callable[[np.ndarray], np.ndarray], rivals: Any, plain: Mapping[str, Any],
+    present_NV: np.ndarray, rows: np.ndarray, *, given: float | None = None,
+) -> Verdict:
+    """The verdict on one target, or on several together.
+
+    Losses of several are of different units: each is divided by the loss of its prior on the same records, and the
+    mean is weighted as in training.
+
+    Args:
+        network: mask of the rows -> answers, all targets beside each other.
+        plain, present_NV: of all records.
+        rows: that are judged.
+    """
+    features, present = only_of(plain, rows), present_NV[rows]
+    verdicts = [
+        weigh(
+            lambda mask, part=aim.part: network(mask)[:, part.columns], mine, features, present, aim.judged[rows],
+            given=given, yardstick=aim.yardstick,
+        )
+        for aim, (_, mine) in zip(aims, each(task, rivals), strict=True)
+    ]
+    if len(verdicts) == 1:
+        return verdicts[0]
+    scales, total = [unit(aim, rows) for aim in aims], sum(aim.part.weight for aim in aims)
+    shares = np.array([aim.part.weight / scale for aim, scale in zip(aims, scales, strict=True)])
+    above, below = np.zeros(len(rows)), np.zeros(len(rows))
+    for aim, verdict, share in zip(aims, verdicts, shares, strict=True):
+        known = aim.yardstick.known(aim.judged[rows])
+        above[known] += share * verdict.losses_N
+        below[known] += aim.part.weight
+    return Verdict(
+        float(shares @ [one.loss for one in verdicts] / total), None, float(shares @ [one.subsets for one in verdicts] / total),
+        one_or_each(task, [one.share for one in verdicts]), above[below > 0] / below[below > 0],
+    )
 
 
 @dataclass
@@ -201,7 +247,7 @@ def tune(
     def measure(answers: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         verdict = judge(live)
         worse = 0.0 if verdict.over(frozen) else WORSE  # the loop keeps the epoch with the least loss
-        share = verdict.share.weight
+        share = verdict.weight
         accuracy = {} if verdict.accuracy is None else {"accuracy": verdict.accuracy}
         return {"loss": verdict.loss + worse, **accuracy, "subsets": verdict.subsets, "share": share}
 
@@ -226,7 +272,7 @@ def tune(
     network.to(device).eval()
     tuned = judge(live) if better else frozen
     taken = tuned.over(frozen)  # once more: merging factors may have moved the last bits
-    if taken and tuned.share.weight and training.regressions is None:
+    if taken and tuned.weight and training.regressions is None:
         bare = judge(live, 0.0)
         tuned = bare if bare.near(tuned) and bare.over(frozen) else tuned
     if not taken:
@@ -246,7 +292,7 @@ def tune(
 def _sentence(facts: Mapping[str, Any], frozen: Verdict, tuned: Verdict, kept: bool) -> str:
     which = ", ".join(f"'{view}'" for view in facts["views"])
     if kept:
-        twice = "; the regressions read the frozen towers, so at prediction each runs twice" if tuned.share.weight else ""
+        twice = "; the regressions read the frozen towers, so at prediction each runs twice" if tuned.weight else ""
         if tuned.accuracy is None:
             return f"tuned {which}: validation loss {frozen.loss:.4g} -> {tuned.loss:.4g}{twice}"
         return (

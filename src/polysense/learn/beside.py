@@ -1,0 +1,181 @@
+"""The regressions beside a network, and their share of its answer: one of each for every target.
+
+A model of one target has one ``Rivals`` and one ``Share``; a model of several has a dict {target: ...} of them.
+N records, V views, A numbers of an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..contracts import Part, Task
+from ..data.rows import only_of
+from . import blend
+from .gather import Bar, Gathered
+from .rivals import Rivals, subsets_of
+
+
+class Aim:
+    """One target of a table's records, as its yardstick takes it.
+
+    Args:
+        part: the target and its task, fitted.
+        targets: (N,) all targets of each record, as the user knows them.
+
+    Attributes:
+        has_N: bool, records that have this target.
+        judged: (N, ...) see ``Task.judged``.
+        yardstick: as the task stands now.
+    """
+
+    def __init__(self, part: Part, targets: Sequence[Any]) -> None:
+        mine = part.of(targets)
+        self.part, self.name, self.task = part, part.name, part.task
+        self.has_N = np.array([value is not None for value in mine], bool)
+        self.judged, self.yardstick = part.task.judged(mine), part.task.yardstick()
+
+
+def aims_of(task: Task, targets: Sequence[Any]) -> list[Aim]:
+    """Every target of these records."""
+    return [Aim(part, targets) for part in task.parts()]
+
+
+def each(task: Task, things: Any) -> list[tuple[Part, Any]]:
+    """Every target with its own of the things: with the one thing where there is one target."""
+    parts = task.parts()
+    return [(parts[0], things)] if len(parts) == 1 else [(part, things[part.name]) for part in parts]
+
+
+def one_or_each(task: Task, made: Sequence[Any]) -> Any:
+    """Undo ``each``: the one thing of one target, {target: thing} of several."""
+    parts = task.parts()
+    return made[0] if len(parts) == 1 else {part.name: thing for part, thing in zip(parts, made, strict=True)}
+
+
+def unit(aim: Aim, rows: np.ndarray) -> float:
+    """The mean loss of the prior on those of the rows that have the target: divided by it, losses of targets compare."""
+    truth = aim.judged[rows]
+    truth = truth[aim.yardstick.known(truth)]
+    if not len(truth):
+        return 1.0
+    prior = np.tile(aim.task.restore(aim.task.prior()), (len(truth), 1))
+    return max(float(aim.yardstick.losses(aim.yardstick.own(prior, truth), truth).mean()), 1e-12)
+
+
+def train(
+    task: Task, aims: Sequence[Aim], found: Gathered, rows: np.ndarray, valid_rows: np.ndarray, *, seed: int, bar: Bar,
+    say: Callable[[str], None],
+) -> Any:
+    """The rivals of every target, from features that are read once.
+
+    Args:
+        found: numbers of all records.
+        rows, valid_rows: of training and validation; each target takes those that have it.
+    """
+    made = []
+    with bar("regressions to compare with", 2 * len(subsets_of(found.names)) * len(aims)) as advance:
+        for aim in aims:
+            def part(mine: np.ndarray, aim: Aim = aim) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+                return only_of(found.plain, mine), found.present_NV[mine], aim.judged[mine]
+
+            prior = aim.task.prior()
+            rivals = Rivals.train(
+                *part(rows[aim.has_N[rows]]), *part(valid_rows), views=found.names, classes=len(prior),
+                seed=seed, progress=lambda done, total: advance(1), yardstick=aim.yardstick,
+                prior=None if aim.task.kind == "classes" else aim.task.restore(prior),
+            )
+            made.append(rivals)
+    sampled = max((rivals.sampled or 0 for rivals in made), default=0)
+    if sampled:
+        say(f"the rivals were trained on a sample of {sampled:,} records")
+    return one_or_each(task, made)
+
+
+def state(rivals: Any) -> dict[str, Any]:
+    """The rivals of every target as a state tree."""
+    if isinstance(rivals, dict):
+        return {"targets": list(rivals), "each": [one.state() for one in rivals.values()]}
+    return rivals.state()
+
+
+def load(tree: Mapping[str, Any]) -> Any:
+    """Undo ``state``."""
+    if "each" in tree:
+        return {name: Rivals.load(one) for name, one in zip(tree["targets"], tree["each"], strict=True)}
+    return Rivals.load(tree)
+
+
+def shares(
+    task: Task, aims: Sequence[Aim], answer: Callable[[np.ndarray], np.ndarray], rivals: Any, plain: Mapping[str, Any],
+    present_NV: np.ndarray, rows: np.ndarray, *, given: float | None = None,
+) -> Any:
+    """The regressions' share of every target's answer: as given, or as validation chooses it.
+
+    Args:
+        answer: mask of the rows -> the network's answers to them, in the targets' units.
+        plain, present_NV: of all records.
+        rows: of validation; a target is judged on those that have it.
+    """
+    if given is not None:
+        return one_or_each(task, [blend.Share(float(given)) for _ in aims])
+    features, present = only_of(plain, rows), present_NV[rows]
+    return one_or_each(task, [
+        blend.choose(
+            lambda mask, part=aim.part: answer(mask)[:, part.columns], mine, features, present, aim.judged[rows], aim.yardstick
+        )
+        for aim, (_, mine) in zip(aims, each(task, rivals), strict=True)
+    ])
+
+
+def share_lines(task: Task, shares: Any) -> list[str]:
+    """What of the answers the network gives and what the regressions, in words."""
+    lines = []
+    for part, share in each(task, shares):
+        plain = "ridge" if part.task.kind == "numbers" else "logistic"
+        of = f" for {part.name!r}" if part.name else ""
+        lines.append(
+            f"answers{of}: {1 - share.weight:.0%} network, {share.weight:.0%} {plain} regressions on the same views"
+        )
+    return lines
+
+
+def needed(shares: Any) -> bool:
+    """Some answer takes regressions."""
+    return any(one.weight > 0 for one in (shares.values() if isinstance(shares, dict) else [shares]))
+
+
+def mixed(
+    task: Task, ours: np.ndarray, rivals: Any, shares: Any, plain: Mapping[str, Any], mask_NV: np.ndarray
+) -> np.ndarray:
+    """(N, A): the network's answers and the regressions', by their shares, in the targets' units.
+
+    Args:
+        ours: the network's, likewise.
+    """
+    made = []
+    for (part, rival), (_, share) in zip(each(task, rivals), each(task, shares), strict=True):
+        mine = ours[:, part.columns]
+        if share.weight:
+            theirs = blend.regressions(rival, plain, mask_NV, share.kind)
+            mine = ((1 - share.weight) * mine + share.weight * theirs).astype(mine.dtype)
+        made.append(mine)
+    return made[0] if len(made) == 1 else np.hstack(made)
+
+
+def settle(aims: Sequence[Aim], answers: np.ndarray, rows: np.ndarray) -> list[str]:
+    """What every task chooses on its answers to validation records, such as thresholds; lines about it.
+
+    Args:
+        answers: to the rows.
+    """
+    lines = []
+    for aim in aims:
+        truth = aim.judged[rows]
+        known = aim.yardstick.known(truth)
+        line = aim.task.settle(answers[known][:, aim.part.columns], truth[known]) if known.any() else ""
+        if line:
+            lines.append(f"{aim.name}: {line}" if aim.name else line)
+    return lines
