@@ -259,7 +259,10 @@ class Task:
         raise NotImplementedError
 
     def settle(self, answers: np.ndarray, targets: np.ndarray) -> str:
-        """Choose on the model's answers to validation records what is chosen there, such as thresholds; a line about it.
+        """Choose on the model's answers to records it has not learned from what is chosen there, such as thresholds.
+
+        Returns:
+            A line about it for the user.
 
         Args:
             targets: as ``judged`` gives them, all known.

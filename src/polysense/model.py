@@ -377,18 +377,20 @@ class Model(ClassifierMixin, BaseEstimator):
             "valid": None,
         }))
         if len(valid):
-            self._settle(job, tokens)
+            self._settle(job.found, tokens, valid, job.targets, job.talk.say)
             self.valid_ = self._evaluation(
                 job.found, tokens, valid, job.targets, joined_groups(job.tables, self.group), subsets=False, samples=1000
             )
         self.checkpoints_ = job.kept
 
-    def _settle(self, job: _Job, tokens: Encoded) -> None:
-        """What the task chooses on validation answers: thresholds of labels."""
-        valid = job.valid_rows
-        answers = self._mixed(tokens, only_of(job.found.plain, valid), job.found.present_NV[valid])
-        for line in beside.settle(job.aims, answers, valid):
-            job.talk.say(line)
+    def _settle(
+        self, found: Gathered, tokens: Encoded, rows: np.ndarray, targets: Sequence[Any], say: Callable[[str], None]
+    ) -> None:
+        """What the task chooses on answers to validation records, or out of fold: thresholds. ``tokens`` are of these rows."""
+        answers = self._mixed(tokens, only_of(found.plain, rows), found.present_NV[rows])
+        aims = beside.aims_of(self.task_, [targets[row] for row in rows])
+        for line in beside.settle(aims, answers, np.arange(len(rows))):
+            say(line)
 
     def _share(self, job: _Job, tokens: Encoded) -> Any:
         """The regressions' share of the answers; ``tokens`` are of the validation records."""

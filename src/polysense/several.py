@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from .data import splits
 from .data.cache import Cache
 from .data.rows import Features, only
 from .data.tables import divide, groups_of, target_faults
+from .data.targets import strata as strata_of
 from .errors import BadOption, Mistake
 from .learn.begin import begin
 from .learn.blend import Share
@@ -35,8 +37,6 @@ from .talk import Talk, counted
 
 #: Share of a fold's records that validate where no one names validation records: a seventh of those outside it.
 VALID_SHARE = 1 / 7
-#: Targets that are numbers are spread evenly over the folds in so many ranges.
-RANGES = 10
 
 
 class Parts(Features):
@@ -238,13 +238,13 @@ def _plans(model: Any, kind: str, tables: Sequence[Any], targets: Sequence[Any],
         return [Plan(f"seed {seed}", seed, train, valid, valid) for seed in range(model.seed, model.seed + model.seeds)]
     groups = groups_of(tables[0].records, model.group)
     of = (lambda rows: None) if groups is None else (lambda rows: [groups[i] for i in rows])
-    plans = []
-    pairs = splits.folds(_strata([targets[i] for i in train]), model.folds, groups=of(train), seed=model.seed)
+    plans, strata = [], partial(strata_of, tables[0].kind)
+    pairs = splits.folds(strata([targets[i] for i in train]), model.folds, groups=of(train), seed=model.seed)
     for number, (learn, test) in enumerate(pairs, 1):
         learn, test, mine = train[learn], train[test], valid
         if not named:
             parts = splits.split(
-                _strata([targets[i] for i in learn]), (1 - VALID_SHARE, VALID_SHARE), groups=of(learn), seed=model.seed
+                strata([targets[i] for i in learn]), (1 - VALID_SHARE, VALID_SHARE), groups=of(learn), seed=model.seed
             )
             learn, mine = (learn[part] for part in parts)
         plans.append(Plan(f"fold {number}", model.seed, learn, mine, test))
@@ -253,14 +253,6 @@ def _plans(model: Any, kind: str, tables: Sequence[Any], targets: Sequence[Any],
         + ("and validates on the records named for it" if named else f"and validates on {len(plans[0].valid):,} of the others")
     )
     return plans
-
-
-def _strata(targets: Sequence[Any]) -> list[Any]:
-    """Classes as they are; numbers in ranges of equal mass."""
-    if len(set(targets)) <= 2 * RANGES or not all(isinstance(value, (int, float)) for value in targets):
-        return list(targets)
-    rank = np.argsort(np.argsort(np.asarray(targets, float), kind="stable"), kind="stable")
-    return (rank * RANGES // len(rank)).tolist()
 
 
 def _encoders(model: Any, made: Sequence[Any]) -> dict[str, Any]:
@@ -338,8 +330,10 @@ def _accept(
     if len(judged):
         found, tokens, rows, each = _answered(several, plans, tables, targets)
         groups = groups_of(tables[0].records, model.group) if judged.max() < len(tables[0].records) else None
+        mine = [targets[i] for i in rows]
+        model._settle(found, tokens, np.arange(len(rows)), mine, talk.say)
         model.valid_ = model._evaluation(
-            found, tokens, np.arange(len(rows)), [targets[i] for i in rows],
+            found, tokens, np.arange(len(rows)), mine,
             None if groups is None else [groups[i] for i in rows], subsets=False, samples=1000,
         )
         for mistake in model.valid_["mistakes"]:

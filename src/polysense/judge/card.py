@@ -219,6 +219,8 @@ def _what(facts: Mapping[str, Any]) -> str:
         by = _md(recipe["encoders"][view["name"]].partition(":")[0]) + (f": {_md(tower['name'])}" if tower else "")
         lines.append(f"| {_md(view['name'])} | {columns} | {by} |")
     weight = facts["regressions"]["weight"]
+    if threshold := (facts.get("valid") or {}).get("threshold"):
+        lines += ["", f"{_md(threshold['class'])} is said from a probability of {threshold['from']:.3g} on."]
     lines += ["", (
         f"The views are joined by the fusion {_md(recipe['fusion'])}. The network gives {1 - weight:.0%} of an answer, "
         f"{plain} regressions on the views that are present give {weight:.0%}."

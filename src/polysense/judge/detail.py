@@ -20,22 +20,22 @@ MOST_CLASSES = 200  #: classes with figures of their own, the most frequent ones
 RANGES = 5  #: parts of equal mass that a column of many different numbers is cut into
 
 
-def per_class(answers_NC: np.ndarray, targets_N: np.ndarray, names: Sequence[Any], draws: Resamples) -> list[dict[str, Any]]:
+def per_class(said_N: np.ndarray, targets_N: np.ndarray, names: Sequence[Any], draws: Resamples) -> list[dict[str, Any]]:
     """Precision, recall and F1 of each class with intervals, and what it is taken for.
 
     Classes that occur in the targets or the answers, the most frequent first; precision is None where a class
     was never said, recall where it never occurs.
 
     Args:
-        targets_N: class numbers, -1 for a class unseen in training.
+        said_N: class numbers.
+        targets_N: likewise, -1 for a class unseen in training.
         names: the C class names.
 
-    >>> sure = np.eye(2)[[0, 1, 1]]
-    >>> first = per_class(sure, np.array([0, 0, 1]), ["a", "b"], Resamples(3, samples=20))[0]
+    >>> first = per_class(np.array([0, 1, 1]), np.array([0, 0, 1]), ["a", "b"], Resamples(3, samples=20))[0]
     >>> first["class"], first["recall"]["value"], first["taken_for"]
     ('a', 0.5, [{'class': 'b', 'records': 1}])
     """
-    said, classes = answers_NC.argmax(1), len(names)
+    said, classes = said_N, len(names)
     true_C, said_C = (np.bincount(part, minlength=classes) for part in (targets_N[targets_N >= 0], said))
     order = sorted(np.flatnonzero(true_C + said_C), key=lambda c: (-true_C[c], c))[:MOST_CLASSES]
     true_NK, said_NK = (part[:, None] == np.array(order, int) for part in (targets_N, said))

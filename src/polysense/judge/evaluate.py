@@ -73,7 +73,7 @@ def evaluate(
         A dict that is valid JSON: DESIGN's keys, and ``kind`` of the answers, ``main`` (the measure that views and
         subsets are compared by), ``classes``, ``confusion`` (None beyond 1,000 classes), ``per_class``,
         ``reliability``, for numbers ``spread``, ``mistakes``, ``warnings``, ``unseen``, ``groups``, ``views``, with
-        ``by`` also ``by``, with ``measures`` these, and with subsets ``subsets_mean`` and ``worth``.
+        ``by`` also ``by``, with a threshold ``threshold``, with ``measures`` these, and with subsets ``subsets_mean`` and ``worth``.
     """
     yardstick = yardstick or Classes()
     present, targets = np.asarray(present, bool), yardstick.targets(targets)
@@ -130,12 +130,14 @@ def _details(
             "per_class": per_label(said, targets, names, draws),
             "mistakes": wrong_sets(answers, said, targets, names, rows, most),
         }
-    said = answers.argmax(1)
+    said = yardstick.said(answers)
+    threshold = {"class": names[1], "from": yardstick.threshold} if yardstick.threshold is not None else None
     return {
+        **({"threshold": threshold} if threshold else {}),
         "confusion": confusion(said, targets, len(names)).astype(int).tolist() if len(names) <= _MOST_CONFUSION else None,
-        "per_class": per_class(answers, targets, names, draws),
+        "per_class": per_class(said, targets, names, draws),
         "reliability": reliability(answers, targets, draws),
-        "mistakes": _confident_mistakes(answers, targets, names, rows, most),
+        "mistakes": _confident_mistakes(answers, said, targets, names, rows, most),
     }
 
 
@@ -144,7 +146,7 @@ def _baselines(
     features: Mapping[str, Any] | None, draws: Resamples, yardstick: Yardstick,
 ) -> dict[str, Any]:
     judge = yardstick.judge
-    majority = judge(np.tile(prior, (len(targets), 1)), targets, draws).scores()
+    majority = yardstick.bare().judge(np.tile(prior, (len(targets), 1)), targets, draws).scores()
     if rivals is None:
         return {"majority": majority, "best_single": None, "concat_logistic": None}
     alone = rivals.answer((rivals.best_single,), features, present)
@@ -248,10 +250,10 @@ def _warnings(targets: np.ndarray, names: list[Any], unseen: Mapping[str, int] |
 
 
 def _confident_mistakes(
-    answers: np.ndarray, targets: np.ndarray, names: list[Any], rows: Sequence[int] | None, most: int
+    answers: np.ndarray, said: np.ndarray, targets: np.ndarray, names: list[Any], rows: Sequence[int] | None, most: int
 ) -> list[dict[str, Any]]:
     """The wrong answers that were given with the highest probability."""
-    said, top = answers.argmax(1), answers.max(1)
+    top = answers[np.arange(len(said)), said]
     wrong = np.flatnonzero(said != targets)
     worst = wrong[np.argsort(-top[wrong], kind="stable")][:most]
     return [
@@ -280,6 +282,8 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
         + (f" in {evaluation['groups']} groups" if evaluation["groups"] else "")
     ]
     lines += [f"warning: {warning}" for warning in evaluation["warnings"]]
+    if threshold := evaluation.get("threshold"):
+        lines.append(f"'{threshold['class']}' is said from a probability of {threshold['from']:.3g} on")
     if evaluation["bad_cells"]:
         lines.append(f"{counted(len(evaluation['bad_cells']), 'bad cell')}, see the data report")
     if evaluation["scores"] is None:

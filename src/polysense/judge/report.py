@@ -123,6 +123,8 @@ def _summary(main: Main, evaluation: Mapping[str, Any]) -> str:
     if rivals:
         said.append(say("compare", rivals=say("comma").join(rivals)))
     paragraphs = [_joined(say, said)]
+    if threshold := evaluation.get("threshold"):
+        paragraphs.append(say("threshold", name=escape(str(threshold["class"])), start=f"{threshold['from']:.3g}"))
     mean = evaluation.get("subsets_mean")
     if mean and mean["difference"] and main.of(mean["difference"])["value"] is not None:
         worse = sum(is_worse(row) for row in evaluation["subsets"])

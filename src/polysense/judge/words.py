@@ -22,6 +22,7 @@ WORDS: dict[str, dict[str, str]] = {
         "nothing": "No record has a target that could be judged.", "note": "Note.",
         "right": "On {records} the model is right <b>{accuracy}</b> of the time {interval}.",
         "records_in_groups": "{records} in {groups}",
+        "threshold": "<b>{name}</b> is said from a probability of {start} on, by the model and by the regressions beside it.",
         "compare": "For comparison: {rivals}.", "vs_concat": "plain concatenation {accuracy}",
         "vs_single": "the best single view ({view}) {accuracy}", "vs_majority": "the most frequent class {accuracy}",
         "mean_apart": "Averaged over {subsets} of the views that could be counted: {difference} points of accuracy against "
@@ -146,6 +147,7 @@ WORDS["zh"] = {
     "s_made": "模型是怎样得到的",
     "nothing": "没有可以评判的带目标的记录。", "note": "注意：",
     "right": "在 {records}上，模型有 <b>{accuracy}</b> 答对 {interval}。", "records_in_groups": "{records}（{groups}）",
+    "threshold": "概率达到 {start} 即答 <b>{name}</b>，模型与对照的回归都是如此。",
     "compare": "对照：{rivals}。", "vs_concat": "简单拼接 {accuracy}", "vs_single": "最好的单个视图（{view}）{accuracy}",
     "vs_majority": "最常见的类别 {accuracy}",
     "mean_apart": "对可计入的 {subsets}取平均：与专家回归（只用这些视图训练的逻辑回归）相比，准确率相差 {difference} 个百分点；"

@@ -149,7 +149,7 @@ def weigh(
     losses_N = yardstick.losses(yardstick.own(mixed[known], labels[known]), labels[known])
     loss = float(losses_N.mean()) if known.any() else 0.0
     subsets = float(np.interp(share.weight, ALL[: len(means[share.kind])], means[share.kind])) if means else loss
-    accuracy = float((mixed.argmax(1) == labels).mean()) if yardstick.kind == "classes" else None
+    accuracy = float((yardstick.said(mixed) == labels).mean()) if yardstick.kind == "classes" else None
     return Verdict(loss, accuracy, subsets, share, losses_N)
 
 

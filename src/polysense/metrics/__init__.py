@@ -142,6 +142,10 @@ class Yardstick:
         """(N,): loss of each record, all of them known, from what ``own`` gave."""
         raise NotImplementedError
 
+    def bare(self) -> Yardstick:
+        """Without what a model has chosen for itself: what a constant answer is measured by."""
+        return self
+
     def merit(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
         """How good answers are; the larger tuple is the better one."""
         return (-float(self.losses(self.own(answers, targets), targets).mean()),)
@@ -163,11 +167,26 @@ class Yardstick:
 class Classes(Yardstick):
     """Measures of one class out of several; targets (N,) class numbers, -1 for one unseen in training.
 
+    Args:
+        threshold: of two classes the second is said from this probability on; the likeliest class if None.
+
     >>> Classes().losses(np.array([0.5, 0.25]), np.array([0, 1])).round(3).tolist()
     [0.693, 1.386]
+    >>> Classes(0.2).said(np.array([[0.7, 0.3]])).tolist()
+    [1]
     """
 
     kind, main, measures, short = "classes", "accuracy", MEASURES, SHORT
+
+    def __init__(self, threshold: float | None = None) -> None:
+        self.threshold = threshold
+
+    def said(self, answers: np.ndarray) -> np.ndarray:
+        """(N,) class numbers that are said."""
+        return said(np.asarray(answers), self.threshold)
+
+    def bare(self) -> Classes:
+        return Classes()
 
     def targets(self, targets: Any) -> np.ndarray:
         return np.asarray(targets, int)
@@ -183,22 +202,27 @@ class Classes(Yardstick):
 
     def merit(self, answers: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
         loss = -np.log(self.own(answers, targets) + 1e-30)
-        return float((answers.argmax(1) == targets).mean()), -float(loss.mean())
+        return float((self.said(answers) == targets).mean()), -float(loss.mean())
 
     def judge(
         self, answers: np.ndarray, targets: np.ndarray, resamples: Resamples, *, rows: np.ndarray | None = None,
         measures: Iterable[str] | None = None,
     ) -> Draws:
-        return judge(answers, targets, resamples, rows=rows, measures=measures)
+        return judge(answers, targets, resamples, rows=rows, measures=measures, threshold=self.threshold)
 
     def p_worse(
         self, model: np.ndarray, rival: np.ndarray, targets: np.ndarray, *, groups: Sequence | np.ndarray | None = None
     ) -> float:
-        return p_worse(model, rival, targets, groups=groups)
+        return p_worse(model, rival, targets, groups=groups, threshold=self.threshold)
+
+
+def said(p_NC: np.ndarray, threshold: float | None = None) -> np.ndarray:
+    """(N,) class numbers: the likeliest, or of two classes the second from a threshold on."""
+    return p_NC.argmax(1) if threshold is None else (p_NC[:, 1] >= threshold).astype(int)
 
 
 def _table(
-    p_NC: np.ndarray, targets_N: np.ndarray, kind: type = np.float32
+    p_NC: np.ndarray, targets_N: np.ndarray, kind: type = np.float32, threshold: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Per record, what the formulas need the weighted sums of.
 
@@ -206,19 +230,20 @@ def _table(
         (N, K) of that kind, its column sums (1, K), and how many columns each name has.
     """
     n, classes = p_NC.shape
-    said = p_NC.argmax(1) if n else np.zeros(0, int)
+    likeliest = p_NC.argmax(1) if n else np.zeros(0, int)
+    taken = said(p_NC, threshold) if n else likeliest
     true = np.where(targets_N < 0, classes, targets_N)
-    occurring = np.unique(np.concatenate([said, true]))  # a class nobody has or says adds nothing
+    occurring = np.unique(np.concatenate([taken, true]))  # a class nobody has or says adds nothing
     top = p_NC.max(1) if n else np.zeros(0)
     bins = equal_mass(top)
 
     def some(part: slice) -> dict[str, np.ndarray]:
-        own = p_NC[part][np.arange(len(said[part])), np.maximum(targets_N[part], 0)]
+        own = p_NC[part][np.arange(len(taken[part])), np.maximum(targets_N[part], 0)]
         known = targets_N[part] >= 0
-        said_K = (said[part, None] == occurring).astype(np.float64)
+        said_K = (taken[part, None] == occurring).astype(np.float64)
         true_K = (true[part, None] == occurring).astype(np.float64)
         gap = np.zeros((len(own), BINS))
-        gap[np.arange(len(own)), bins[part]] = top[part] - (said[part] == targets_N[part])
+        gap[np.arange(len(own)), bins[part]] = top[part] - (likeliest[part] == targets_N[part])
         return {
             "n": np.ones((len(own), 1)), "right": said_K * true_K, "said": said_K, "true": true_K,
             "known": known[:, None].astype(np.float64),
@@ -444,12 +469,14 @@ class Draws:
 
 def judge(
     probabilities_NC: np.ndarray, targets_N: np.ndarray, resamples: Resamples,
-    *, rows: np.ndarray | None = None, measures: Iterable[str] | None = None,
+    *, rows: np.ndarray | None = None, measures: Iterable[str] | None = None, threshold: float | None = None,
 ) -> Draws:
     """Measures of answers, with their values in shared resamples.
 
     Args:
         probabilities_NC: answers; the largest of a row is the prediction.
+        threshold: of two classes the second is the prediction from this probability on; calibration error and AUROC, which
+            judge the probabilities, do not heed it.
         targets_N: class numbers, -1 for a class unseen in training.
         resamples: of the whole set of records.
         rows: where these records stand among the resampled ones; all of them if None.
@@ -457,7 +484,7 @@ def judge(
     """
     p_NC, targets_N = _checked(probabilities_NC, targets_N)
     names = tuple(MEASURES if measures is None else measures)
-    table, sums, widths = _table(p_NC, targets_N)
+    table, sums, widths = _table(p_NC, targets_N, threshold=threshold)
     value = _split(sums, widths)
     drawn = _split(resamples.sums(table, rows), widths) if len(p_NC) else None
     values: dict[str, float] = {}
@@ -506,7 +533,7 @@ def difference(
 
 def p_worse(
     p_model: np.ndarray, p_rival: np.ndarray, targets_N: np.ndarray, *,
-    groups: Sequence | np.ndarray | None = None,
+    groups: Sequence | np.ndarray | None = None, threshold: float | None = None,
 ) -> float:
     """One-sided p: how often chance alone would leave the model as far behind in accuracy.
 
@@ -522,7 +549,8 @@ def p_worse(
     0.125
     """
     targets_N = np.asarray(targets_N, int)
-    apart = (np.argmax(p_model, 1) == targets_N).astype(int) - (np.argmax(p_rival, 1) == targets_N)
+    right, theirs = (said(np.asarray(p), threshold) == targets_N for p in (p_model, p_rival))
+    apart = right.astype(int) - theirs
     if groups is not None:
         apart = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1], weights=apart).astype(int)
     sizes, counts = np.unique(np.abs(apart[apart != 0]), return_counts=True)

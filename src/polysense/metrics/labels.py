@@ -13,6 +13,7 @@ import numpy as np
 
 from . import TINY, Draws, Resamples, Yardstick
 from .numbers import p_flipped
+from .threshold import FEW, best
 
 #: Measures of an evaluation, in the order in which they are shown, and those of a table of subsets.
 MEASURES = (
@@ -151,23 +152,12 @@ def _average_precision(answers: np.ndarray, true: np.ndarray) -> Callable[[np.nd
     return of
 
 
-def best_thresholds(answers: np.ndarray, true: np.ndarray, few: int = 5) -> np.ndarray:
-    """(L,) thresholds with the largest F1 of each label; 0.5 where fewer than ``few`` records have it, or all do.
-
-    A threshold lies in the middle between two answers. Lipton, Elkan, Naryanaswamy 2014, arXiv:1402.1892.
+def best_thresholds(answers: np.ndarray, true: np.ndarray, few: int = FEW) -> np.ndarray:
+    """(L,) thresholds with the largest F1 of each label, see ``threshold.best``; 0.5 where fewer than ``few`` records have it,
+    or all do.
 
     >>> best_thresholds(np.array([[.1], [.2], [.3], [.4]]), np.array([[0], [0], [1], [1]]) > 0, few=1).round(3).tolist()
     [0.25]
     """
-    found = np.full(answers.shape[1], 0.5)
-    for c in range(answers.shape[1]):
-        if not few <= true[:, c].sum() < len(true):
-            continue
-        order = np.argsort(-answers[:, c], kind="stable")
-        p, hits = answers[order, c], np.cumsum(true[order, c])
-        f1 = 2 * hits / (np.arange(1, len(p) + 1) + hits[-1])
-        f1[:-1][p[:-1] == p[1:]] = -1  # equal answers are said together
-        last = int(f1.argmax())
-        below = p[last + 1] if last + 1 < len(p) else 0.0
-        found[c] = (p[last] + below) / 2
-    return found
+    found = [best(answers[:, c], true[:, c], few=few) for c in range(answers.shape[1])]
+    return np.array([0.5 if one is None else one for one in found])

@@ -170,7 +170,7 @@ def _function(measure: Measure) -> Callable[..., float]:
 def _classes(measure: Measure, yardstick: Yardstick, answers: np.ndarray, targets: np.ndarray) -> float:
     classes = answers.shape[1]
     if measure.needs == "said":
-        return _function(measure)(np.where(targets < 0, classes, targets), answers.argmax(1))
+        return _function(measure)(np.where(targets < 0, classes, targets), yardstick.said(answers))
     truth = np.eye(classes)[targets]
     if measure.function == "brier":  # summed over classes, Brier 1950; scikit-learn's own halves it for two classes
         return ((answers - truth) ** 2).sum(1).mean()

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ..contracts import State, Task
 from ..data.values import BadCell, category, number
 from ..errors import BadOption, BadTable
-from ..metrics import Classes
-from ..registry import tasks
+from ..metrics import Classes, said
+from ..metrics.threshold import FEW, MEASURES, best
+from ..registry import suggest, tasks
 from ..talk import class_line
 from ..tokens import Tokens
 
@@ -39,15 +40,25 @@ class Classify(Task):
     Wins where every record has exactly one class; several true at once are ``multilabel``, amounts ``regress``. Costs
     C (D + 1) parameters for each head, C classes.
 
+    Which of two classes is said is a question of its own where they are rare or mistakes cost differently: with a
+    threshold t the second one, in the order of their names, is said where p >= t (Elkan 2001, "The foundations of
+    cost-sensitive learning", IJCAI, eq. 2: t = (cost of saying it wrongly) / (both costs together)). Log loss, calibration
+    and AUROC, which judge p, do not heed it; the baselines are judged at the same threshold.
+
     Args:
         smoothing: share of the target spread over all classes (Szegedy et al. 2016,
             arXiv:1512.00567, section 7).
         weights: "none", or "balanced": a record counts N / (C * records of its class).
         focal: exponent by which easy records count less: the loss times (1 - p)^focal, p the probability of the true
             class (Lin et al. 2017, arXiv:1708.02002, eq. 4); 0 counts all alike.
+        threshold: probability from which the second of two classes is said, or "best": the one with the largest
+            ``measure`` on the validation records, with folds on the answers out of fold, which is then kinder there than on
+            new records; None says the likeliest.
+        measure: what "best" is best by: "accuracy", "balanced_accuracy", "f1" (of the second class), "macro_f1" or "mcc".
 
     Raises:
-        BadOption: smoothing outside [0, 1), unknown ``weights``, focal outside [0, 10].
+        BadOption: smoothing outside [0, 1), unknown ``weights``, focal outside [0, 10], a threshold that is no probability,
+            unknown ``measure``; (fit) a threshold, and more than two classes.
         BadTable: (fit) fewer than two classes.
 
     >>> task = Classify(); task.fit(["cat", "dog", "dog"]); task.classes
@@ -58,14 +69,24 @@ class Classify(Task):
 
     kind = "classes"
 
-    def __init__(self, *, smoothing: float = 0.03, weights: str = "none", focal: float = 0.0) -> None:
+    def __init__(
+        self, *, smoothing: float = 0.03, weights: str = "none", focal: float = 0.0,
+        threshold: float | str | None = None, measure: str = "macro_f1",
+    ) -> None:
         if not 0 <= smoothing < 1:
             raise BadOption(f"task.smoothing={smoothing} must be at least 0 and below 1")
         if weights not in ("none", "balanced"):
             raise BadOption(f"task.weights='{weights}' must be 'none' or 'balanced'")
         if not 0 <= focal <= 10:
             raise BadOption(f"task.focal={focal} must be a number from 0 to 10")
+        number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+        if threshold not in (None, "best") and not (number and 0 < threshold < 1):
+            raise BadOption(f"task.threshold={threshold!r} must be a probability between 0 and 1, 'best', or null for none")
+        if measure not in MEASURES:
+            raise BadOption(f"task.measure='{measure}' does not exist; {suggest(measure, list(MEASURES))}")
         self.smoothing, self.weights, self.focal = smoothing, weights, focal
+        self.threshold, self.measure = threshold, measure
+        self.cut = 0.5 if threshold == "best" else threshold  # from which the second class is said
         self.classes: list[Any] = []
 
     def fit(self, values: Sequence[Any]) -> None:
@@ -73,14 +94,21 @@ class Classify(Task):
         if len(self.classes) < 2:
             held = f"only {self.classes[0]!r}" if self.classes else "nothing"
             raise BadTable(f"the target holds {held} in the training records; classification needs two classes")
+        if self.threshold is not None and len(self.classes) > 2:
+            raise BadOption(
+                f"task.threshold={self.threshold!r} chooses between two classes, and the target holds {len(self.classes):,}; leave "
+                "it away (several labels in a cell are --task multilabel)"
+            )
         self._number()
         self.counts = np.bincount(self.encode(values)["label"], minlength=len(self.classes))
 
     def state(self) -> State:
-        return {"classes": self.classes, "counts": self.counts.tolist()}
+        cut = {} if self.cut is None else {"cut": float(self.cut)}
+        return {"classes": self.classes, "counts": self.counts.tolist(), **cut}
 
     def load(self, state: State) -> None:
         self.classes, self.counts = list(state["classes"]), np.asarray(state["counts"])
+        self.cut = state.get("cut")
         self._number()
 
     def _number(self) -> None:
@@ -102,7 +130,19 @@ class Classify(Task):
         return class_line(target, dict(zip(map(str, self.classes), self.counts.tolist(), strict=True)))
 
     def yardstick(self) -> Classes:
-        return Classes()
+        return Classes(self.cut)
+
+    def settle(self, answers: np.ndarray, targets: np.ndarray) -> str:
+        if self.threshold != "best":
+            return ""
+        second, name = targets == 1, self.measure.replace("_", " ")
+        if min(second.sum(), (~second).sum()) < FEW:
+            return f"a threshold needs {FEW} records of each class to be chosen on: the likelier class is said"
+        self.cut = best(answers[:, 1], second, self.measure)
+        return (
+            f"'{self.classes[1]}' is said from a probability of {self.cut:.3g} on, for the largest {name} on records it has not "
+            f"learned from; {name} there is kinder than on new records"
+        )
 
     def columns(self) -> list[str]:
         return [f"probability_{name}" for name in self.classes]
@@ -141,14 +181,14 @@ class Classify(Task):
         known = label >= 0
         picked = answers[known, label[known]]
         loss = {"loss": float(-np.log(np.maximum(picked, 1e-7)).mean())} if known.any() else {}
-        return {**loss, "accuracy": float((answers.argmax(1) == label).mean())}
+        return {**loss, "accuracy": float((said(answers, self.cut) == label).mean())}
 
     def prior(self) -> np.ndarray:
         """(C,) shares of the classes among training records."""
         return (self.counts / self.counts.sum()).astype(np.float32)
 
     def decode(self, answers: np.ndarray) -> list[Any]:
-        return [self.classes[i] for i in answers.argmax(1)]
+        return [self.classes[i] for i in said(answers, self.cut)]
 
     def _hard(self, p: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """(B,): (1 - p)^focal."""
