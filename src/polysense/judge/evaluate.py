@@ -73,7 +73,8 @@ def evaluate(
         A dict that is valid JSON: DESIGN's keys, and ``kind`` of the answers, ``main`` (the measure that views and
         subsets are compared by), ``classes``, ``confusion`` (None beyond 1,000 classes), ``per_class``,
         ``reliability``, for numbers ``spread``, ``mistakes``, ``warnings``, ``unseen``, ``groups``, ``views``, with
-        ``by`` also ``by``, with a threshold ``threshold``, with ``measures`` these, and with subsets ``subsets_mean`` and ``worth``.
+        ``by`` also ``by``, with a threshold ``threshold``, with ``measures`` these, and with subsets ``subsets_mean``
+        and ``worth``.
     """
     yardstick = yardstick or Classes()
     present, targets = np.asarray(present, bool), yardstick.targets(targets)

@@ -45,7 +45,7 @@ MEASURES: dict[str, Callable[..., np.ndarray]] = {
 
 
 def best(p_N: np.ndarray, true_N: np.ndarray, measure: str = "f1", few: int = FEW) -> float | None:
-    """The threshold with the largest value of a measure, in the middle between two answers; of equal ones that nearest one half.
+    """The threshold with the largest value of a measure, midway between two answers; of equal ones that nearest one half.
 
     Every cut between two different answers is tried, and those above and below all of them: O(N log N). For F1:
     Lipton, Elkan, Naryanaswamy 2014, arXiv:1402.1892.

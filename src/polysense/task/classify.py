@@ -96,8 +96,8 @@ class Classify(Task):
             raise BadTable(f"the target holds {held} in the training records; classification needs two classes")
         if self.threshold is not None and len(self.classes) > 2:
             raise BadOption(
-                f"task.threshold={self.threshold!r} chooses between two classes, and the target holds {len(self.classes):,}; leave "
-                "it away (several labels in a cell are --task multilabel)"
+                f"task.threshold={self.threshold!r} chooses between two classes, and the target holds {len(self.classes):,}; "
+                "leave it away (several labels in a cell are --task multilabel)"
             )
         self._number()
         self.counts = np.bincount(self.encode(values)["label"], minlength=len(self.classes))
@@ -140,8 +140,8 @@ class Classify(Task):
             return f"a threshold needs {FEW} records of each class to be chosen on: the likelier class is said"
         self.cut = best(answers[:, 1], second, self.measure)
         return (
-            f"'{self.classes[1]}' is said from a probability of {self.cut:.3g} on, for the largest {name} on records it has not "
-            f"learned from; {name} there is kinder than on new records"
+            f"'{self.classes[1]}' is said from a probability of {self.cut:.3g} on, for the largest {name} on records it has "
+            f"not learned from; {name} there is kinder than on new records"
         )
 
     def columns(self) -> list[str]:
