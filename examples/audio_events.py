@@ -1,6 +1,6 @@
 """Sounds: which vowel was spoken, by speakers that the model has never heard.
 
-    python examples/audio_events.py               fit on four languages, test on Spanish and Italian
+    python examples/audio_events.py               fit on five languages, test on Spanish and Italian
     python examples/audio_events.py --encoders    every encoder of sounds on the same records, with CPU seconds
     python examples/audio_events.py --made        tones that rise or fall: what only an encoder of order can tell
 
@@ -11,19 +11,16 @@ syllables read aloud for children, one speaker or two for each language.
 from __future__ import annotations
 
 import argparse
-import csv
 import re
-import shutil
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from scores import compared, judged
+from sources import from_apt, table
 
 from polysense import Model
 
-PACKAGE = "klettres-data"
 #: Languages in which these letters are the vowels that they spell, as the files are named.
 LANGUAGES = {"train": ("ml", "pt_BR", "ru", "tn"), "valid": ("uk",), "test": ("es", "it")}
 #: Consonants, then one vowel.
@@ -36,29 +33,9 @@ ENCODERS = {
 Row = dict[str, str]
 
 
-def package(folder: Path) -> Path:
-    """The package's files, fetched once and unpacked into a folder; nothing is installed."""
-    place = folder / PACKAGE
-    if not (place / "usr/share/klettres").is_dir():
-        for tool in ("apt-get", "dpkg-deb"):
-            if shutil.which(tool) is None:
-                raise SystemExit(
-                    f"the syllables come in the Debian package {PACKAGE}, and there is no {tool} here; run this on Debian or "
-                    "Ubuntu, or hear made-up tones with --made"
-                )
-        folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(["apt-get", "-q", "download", PACKAGE], cwd=folder, capture_output=True, text=True)
-        found = sorted(folder.glob(f"{PACKAGE}_*.deb"))
-        if not found:
-            said = [line for line in done.stderr.splitlines() if line.startswith("E:")] or ["no reason given"]
-            raise SystemExit(f"apt-get cannot fetch {PACKAGE}: {said[0]} (try: sudo apt-get update, or --made)")
-        subprocess.run(["dpkg-deb", "-x", str(found[0]), str(place)], check=True)
-    return place / "usr/share/klettres"
-
-
 def syllables(folder: Path) -> list[Row]:
     """The file, the vowel at the end of its name, and its part: whole languages, that is other speakers, for each."""
-    place = package(folder)
+    place = from_apt("klettres-data", folder, wanted="usr/share/klettres")
     return [
         {"sound": str(file.resolve()), "answer": match[1], "part": part}
         for part, languages in LANGUAGES.items() for language in languages
@@ -67,7 +44,7 @@ def syllables(folder: Path) -> list[Row]:
     ]
 
 
-def glides(folder: Path, count: int = 600) -> list[Row]:
+def glides(folder: Path, count: int) -> list[Row]:
     """Tones in noise that rise, fall, rise and fall, or fall and rise by two octaves: all with the same mean spectrum."""
     chance = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,50 +62,20 @@ def glides(folder: Path, count: int = 600) -> list[Row]:
     return rows
 
 
-def written(rows: list[Row], folder: Path) -> tuple[Path, Path]:
-    """train.csv, which holds the validation records too, and test.csv."""
-    paths = folder / "train.csv", folder / "test.csv"
-    for path in paths:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(row for row in rows if (row["part"] == "test") == (path.stem == "test"))
-    return paths
-
-
-def compared(train: Path, test: Path) -> None:
-    """Every encoder alone, without the regressions that otherwise help."""
-    print(f"{'encoder':34}accuracy                log loss   CPU s")
-    for name, options in ENCODERS.items():
-        started = time.process_time()
-        settings = {"train.regressions": 0.0, **{f"sound.{key}": value for key, value in options.items()}}
-        model = Model("answer", encoders={"sound": name.split(",")[0]}, split="part", options=settings, cache=False).fit(train)
-        scores = model.evaluate(test)["scores"]
-        a, loss = scores["accuracy"], scores["log_loss"]["value"]
-        seconds = time.process_time() - started
-        print(f"{name:34}{a['value']:.3f} [{a['low']:.3f}, {a['high']:.3f}]    {loss:.3f}   {seconds:6.1f}", flush=True)
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("polysense-sounds"), help="folder for package, tables and model")
     parser.add_argument("--encoder", default="audio.cnn", help="of the sounds (see: polysense list encoders)")
     parser.add_argument("--encoders", action="store_true", help="compare the encoders")
-    parser.add_argument("--made", action="store_true", help="made-up tones instead of syllables")
+    parser.add_argument("--made", type=int, nargs="?", const=600, metavar="N", help="N made-up tones instead (600)")
     given = parser.parse_args(arguments)
     folder = given.out / ("made" if given.made else "syllables")
-    folder.mkdir(parents=True, exist_ok=True)
-    train, test = written(glides(folder / "glides") if given.made else syllables(given.out / "packages"), folder)
+    rows = glides(folder / "glides", given.made) if given.made else syllables(given.out / "packages")
+    train = table(folder / "train.csv", (row for row in rows if row["part"] != "test"))  # the column part says what validates
+    test = table(folder / "test.csv", (row for row in rows if row["part"] == "test"))
     if given.encoders:
-        return compared(train, test)
-    model = Model("answer", encoders={"sound": given.encoder}, split="part", verbose=True).fit(train)
-    model.save(folder / "model")
-    from polysense.judge.evaluate import as_text
-
-    evaluation = model.evaluate(test)
-    print(as_text(evaluation))
-    (folder / "report.html").write_text(model.report(evaluation, test), encoding="utf-8")
-    print(f"\nthe model: {folder / 'model'}    the report: {folder / 'report.html'}")
+        return compared(ENCODERS, ["sound"], train, test, "answer", split="part")
+    judged(Model("answer", encoders={"sound": given.encoder}, split="part", verbose=True).fit(train), test, folder)
 
 
 if __name__ == "__main__":

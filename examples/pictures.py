@@ -11,14 +11,14 @@ The digits come with scikit-learn (Alpaydin and Kaynak 1998, 8 x 8 pixels, CC BY
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
-from typing import Any
+
+from scores import compared, judged
 
 from polysense import Model
 
 #: Encoder -> options that fit pictures of 8 x 8 pixels; a mirrored digit is no digit.
-DIGITS: dict[str, dict[str, Any]] = {
+DIGITS = {
     "image.plain": {},
     "image.cnn": {"widths": [32, 64], "pixels": 16, "flip": False},
     "image.vgg": {"depth": 11, "width": 16, "pixels": 32, "flip": False},
@@ -26,9 +26,9 @@ DIGITS: dict[str, dict[str, Any]] = {
     "image.crnn": {"widths": [32, 64], "pixels": 16, "flip": False},
     "image.vit": {"pixels": 16, "flip": False},
 }
-STAMPS: dict[str, dict[str, Any]] = {
-    "image.pretrained": {}, "image.plain": {}, "image.cnn": {}, "image.resnet18": {"width": 16},
-}
+STAMPS = {"image.pretrained": {}, "image.plain": {}, "image.cnn": {}, "image.resnet18": {"width": 16}}
+#: The stamps' columns that are no picture.
+OTHERS = ("english", "chinese", "speech", "sound", "width", "height", "aspect", "alpha")
 
 
 def folders(place: Path, learn: int = 600, judge: int = 300) -> tuple[Path, Path]:
@@ -45,19 +45,6 @@ def folders(place: Path, learn: int = 600, judge: int = 300) -> tuple[Path, Path
     return place / "train", place / "test"
 
 
-def compared(train: Path, test: Path, column: str, encoders: dict[str, dict[str, Any]], **settings: Any) -> None:
-    """Each encoder alone, without the regressions that otherwise help; the baseline reads the encoder's own features."""
-    print(f"{'encoder':18}accuracy                logistic   CPU s")
-    for name, options in encoders.items():
-        started = time.process_time()
-        mine = {"train.regressions": 0.0} | {f"{column}.{key}": value for key, value in options.items()}
-        model = Model("label", encoders={column: name}, options=mine, cache=False, **settings).fit(train)
-        found = model.evaluate(test)
-        a, plain = found["scores"]["accuracy"], found["baselines"]["concat_logistic"]["accuracy"]["value"]
-        cpu = time.process_time() - started
-        print(f"{name:18}{a['value']:.3f} [{a['low']:.3f}, {a['high']:.3f}]    {plain:.3f}   {cpu:6.1f}", flush=True)
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--encoders", action="store_true", help="compare the encoders")
@@ -65,21 +52,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("polysense-pictures"), help="folder for pictures and model")
     given = parser.parse_args(arguments)
     if given.stamps:
-        others = ("english", "chinese", "speech", "sound", "width", "height", "aspect", "alpha")
         train, test = given.stamps / "train.csv", given.stamps / "test.csv"
-        return compared(train, test, "picture", STAMPS, columns=dict.fromkeys(others, "ignore"), group="group")
+        return compared(STAMPS, ["picture"], train, test, "label", columns=dict.fromkeys(OTHERS, "ignore"), group="group")
     train, test = folders(given.out)
     if given.encoders:
-        return compared(train, test, "image", DIGITS)
+        return compared(DIGITS, ["image"], train, test, "label")
     options = {f"image.{key}": value for key, value in DIGITS["image.cnn"].items()}
-    model = Model("label", encoders={"image": "image.cnn"}, options=options, verbose=True).fit(train)
-    model.save(given.out / "model")
-    evaluation = model.evaluate(test)
-    from polysense.judge.evaluate import as_text
-
-    print(as_text(evaluation))
-    (given.out / "report.html").write_text(model.report(evaluation, test), encoding="utf-8")
-    print(f"\nthe model: {given.out / 'model'}    the report: {given.out / 'report.html'}")
+    judged(Model("label", encoders={"image": "image.cnn"}, options=options, verbose=True).fit(train), test, given.out)
 
 
 if __name__ == "__main__":

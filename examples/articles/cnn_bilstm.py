@@ -6,13 +6,21 @@ To watch for in such code: with padded texts the last position of an LSTM is pad
 the state to take is the one at the last real word, and for the backward direction the one at the first.
 """
 
-from recipe import arguments, heading, run
+from __future__ import annotations
 
-OPTIONS = {"picture.widths": [32, 64, 128], "english.cell": "lstm", "english.both": True, "english.pool": "last"}
+from recipe import begin, default, run
+
+CNN = {"picture.widths": [32, 64, 128]}
+BILSTM = {"english.cell": "lstm", "english.both": True, "english.pool": "last"}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = begin(__doc__, arguments)
+    run("CNN(32, 64, 128) alone", given, {"picture": "image.cnn"}, **CNN)
+    run("BiLSTM alone", given, {"english": "text.rnn"}, **BILSTM)
+    run("CNN(32, 64, 128) + BiLSTM", given, {"picture": "image.cnn", "english": "text.rnn"}, **CNN, **BILSTM)
+    default(given, "picture", "english")
+
 
 if __name__ == "__main__":
-    given = arguments(__doc__)
-    heading()
-    run("CNN(32, 64, 128) alone", given, {"picture": "image.cnn"}, **{"picture.widths": [32, 64, 128]})
-    run("BiLSTM alone", given, {"english": "text.rnn"}, **{"english.cell": "lstm", "english.both": True})
-    run("CNN(32, 64, 128) + BiLSTM", given, {"picture": "image.cnn", "english": "text.rnn"}, **OPTIONS)
+    main()

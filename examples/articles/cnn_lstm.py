@@ -6,11 +6,18 @@ To watch for in such code: the map (B, C, H, W) must become (B, H W, C) before t
 with places, runs without complaint, and learns less.
 """
 
-from recipe import arguments, heading, run
+from __future__ import annotations
 
-if __name__ == "__main__":
-    given = arguments(__doc__)
-    heading()
+from recipe import begin, default, run
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = begin(__doc__, arguments)
     for cell in ("lstm", "gru", "tanh"):
         run(f"conv(32, 64) -> {cell} -> dense", given, {"picture": "image.crnn"},
             **{"picture.widths": [32, 64], "picture.cell": cell, "picture.both": False})
+    default(given, "picture")
+
+
+if __name__ == "__main__":
+    main()

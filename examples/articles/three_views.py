@@ -7,7 +7,9 @@ three vectors of 1,000 ImageNet scores; a weighted sum needs weights that add to
 learned); and a record without sound needs a mask, not a row of zeros that looks like silence.
 """
 
-from recipe import arguments, heading, run
+from __future__ import annotations
+
+from recipe import begin, default, run
 
 ENCODERS = {"english": "text.bag", "picture": "image.resnet18", "speech": "audio.rnn"}
 OPTIONS = {
@@ -15,9 +17,13 @@ OPTIONS = {
     "speech.cell": "lstm", "speech.both": False, "speech.input": "mfcc", "speech.deltas": 1, "speech.width": 64,
 }
 
-if __name__ == "__main__":
-    given = arguments(__doc__)
-    heading()
-    print("mean embedding + ResNet-18 + LSTM")
+
+def main(arguments: list[str] | None = None) -> None:
+    given = begin(__doc__, arguments)
     for fusion, words in (("concat", "concatenated"), ("sum", "weighted sum"), ("attention", "attention weights")):
-        run(words, given, ENCODERS, fusion, **OPTIONS)
+        run(f"mean embedding, ResNet-18, LSTM: {words}", given, ENCODERS, fusion, **OPTIONS)
+    default(given, "english", "picture", "speech")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,9 +10,12 @@ To watch for in such code: a softmax before a cross entropy that takes a softmax
 answers; late weights chosen on training answers go to the view that overfits most.
 """
 
-from recipe import arguments, heading, run
+from __future__ import annotations
+
+from recipe import begin, default, run
 
 ENCODERS = {"picture": "image.vgg", "english": "text.rnn"}
+OPTIONS = {"picture.depth": 16, "picture.width": 8, "picture.pixels": 32, "english.cell": "lstm", "english.both": False}
 FUSIONS = (
     ("early, .5 x + .5 y", "sum", {"fusion.weights": "picture=0.5,english=0.5"}),
     ("early, alpha x + beta y learned", "sum", {}),
@@ -21,10 +24,13 @@ FUSIONS = (
     ("late, gamma p(x) + delta p(y) fitted", "convex", {}),
 )
 
-if __name__ == "__main__":
-    given = arguments(__doc__)
-    options = {"picture.depth": 16, "picture.width": 8, "picture.pixels": 32, "english.cell": "lstm", "english.both": False}
-    heading()
-    print("VGG-16 + LSTM")
+
+def main(arguments: list[str] | None = None) -> None:
+    given = begin(__doc__, arguments)
     for words, fusion, own in FUSIONS:
-        run(words, given, ENCODERS, fusion, **options, **own)
+        run(f"VGG-16 + LSTM: {words}", given, ENCODERS, fusion, **OPTIONS, **own)
+    default(given, "picture", "english")
+
+
+if __name__ == "__main__":
+    main()
