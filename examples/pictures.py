@@ -1,6 +1,6 @@
 """Image recognition: handwritten digits in class folders, learned from scratch, each network beside the plain baseline.
 
-    python examples/pictures.py                  600 digits to learn from, 300 to judge; image.cnn
+    python examples/pictures.py                  600 digits to learn from, half as many to judge; image.cnn
     python examples/pictures.py --encoders       every network from scratch, with CPU seconds
     python examples/pictures.py --stamps FOLDER  drawings and photographs by a pretrained tower and from scratch:
                                                  what transfer learning is worth (FOLDER is made by polysense demo)
@@ -31,13 +31,13 @@ STAMPS = {"image.pretrained": {}, "image.plain": {}, "image.cnn": {}, "image.res
 OTHERS = ("english", "chinese", "speech", "sound", "width", "height", "aspect", "alpha")
 
 
-def folders(place: Path, learn: int = 600, judge: int = 300) -> tuple[Path, Path]:
+def folders(place: Path, learn: int) -> tuple[Path, Path]:
     """Two class folders: a folder of PNG files for each digit, whose name is the label."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    for part, rows in (("train", range(learn)), ("test", range(learn, learn + judge))):
+    for part, rows in (("train", range(learn)), ("test", range(learn, learn + learn // 2))):
         for i in rows:
             file = place / part / str(digits.target[i]) / f"{i:04}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -48,13 +48,14 @@ def folders(place: Path, learn: int = 600, judge: int = 300) -> tuple[Path, Path
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--encoders", action="store_true", help="compare the encoders")
+    parser.add_argument("--learn", type=int, default=600, metavar="N", help="digits to learn from, at most 1198")
     parser.add_argument("--stamps", type=Path, help="folder that polysense demo made")
     parser.add_argument("--out", type=Path, default=Path("polysense-pictures"), help="folder for pictures and model")
     given = parser.parse_args(arguments)
     if given.stamps:
         train, test = given.stamps / "train.csv", given.stamps / "test.csv"
         return compared(STAMPS, ["picture"], train, test, "label", columns=dict.fromkeys(OTHERS, "ignore"), group="group")
-    train, test = folders(given.out)
+    train, test = folders(given.out, given.learn)
     if given.encoders:
         return compared(DIGITS, ["image"], train, test, "label")
     options = {f"image.{key}": value for key, value in DIGITS["image.cnn"].items()}

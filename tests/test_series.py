@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +13,28 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polysense import Model
 from polysense.contracts import to_tensors
 from polysense.data.media import BadCell, Limits
 from polysense.data.reading import read_cells
 from polysense.data.records import as_records, read_table
 from polysense.data.schema import Schema, guess
 from polysense.data.series import Series, arranged, channels_of, decode, looks_like, read
-from polysense import Model
 from polysense.errors import BadOption, NotFitted
 from polysense.layers import positions
 from polysense.modality.series import (
-    OF_CHANNEL, Dilated, Inputs, PlainSeries, Rnn, SeriesPlain, Tcn, Transformer, Usual, octaves, stretches, waves,
+    OF_CHANNEL,
+    Dilated,
+    Inputs,
+    PlainSeries,
+    Rnn,
+    SeriesPlain,
+    Tcn,
+    Transformer,
+    Usual,
+    octaves,
+    stretches,
+    waves,
 )
 
 NAN = float("nan")
@@ -499,17 +509,6 @@ def other(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def test_the_example_s_table(tmp_path):
-    """A line of the archive's format is channels between colons and the class at last."""
-    with zipfile.ZipFile(tmp_path / "p.whl", "w") as files:
-        lines = "@x\n@data\n" + "\n".join(f"{i},1:2,3:4,5:6,7:8,9:0,{i}:Walking" for i in range(2))
-        files.writestr("sktime/datasets/data/BasicMotions/BasicMotions_TRAIN.ts", lines)
-    records = read_table(other("examples/activity.py").table(tmp_path / "p.whl", "TRAIN", "motions", tmp_path / "t" / "train.csv"))
-    cells = read_cells(records, guess(records, exclude=["label"]))
-    assert [value.x.tolist() for value in cells["acceleration"].values()] == [[[0, 2, 4], [1, 3, 5]], [[1, 2, 4], [1, 3, 5]]]
-    assert cells["rotation"].values()[1].x.tolist() == [[6, 8, 0], [7, 9, 1]] and records.column("label") == ["Walking"] * 2
 
 
 def test_the_made_set_tells_its_class_by_time_alone():

@@ -17,7 +17,7 @@ from sources import stamps  # noqa: E402
 EVERY = ("picture", "english", "chinese", "speech", "sound", "width", "height", "aspect", "alpha")
 #: What the articles build: no regression helps the network, it has one member, and no view is hidden in training.
 PLAIN = {"train.regressions": 0.0, "train.members": 1, "train.drop": 0.0, "train.auxiliary": 0.0}
-WIDTH = 44
+WIDTH = 54
 
 
 def begin(doc: str, arguments: list[str] | None) -> argparse.Namespace:
