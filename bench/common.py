@@ -134,6 +134,15 @@ def write(name: str, data: Mapping[str, Any]) -> None:
     (OUT / f"{name}.json").write_text(json.dumps(whole, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
+def between(page: Path, script: str, lines: Sequence[str]) -> None:
+    """Put what a script of bench wrote between its marks in a page of the docs; what stands around them is kept."""
+    begin, end = f"<!-- written by bench/{script} -->", "<!-- up to here -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    if not found or end not in rest:
+        raise SystemExit(f"{page} lacks the lines '{begin}' and '{end}', between which the tables go; put them in")
+    page.write_text("\n".join([before + begin, "", *lines, "", end]) + rest.partition(end)[2], encoding="utf-8")
+
+
 def machine() -> dict[str, Any]:
     """Where and with what the figures were measured."""
     names = ("polysense", "torch", "transformers", "numpy", "scikit-learn")

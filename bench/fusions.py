@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, OUT, machine, say, tables
+from common import DATA, OUT, between, machine, say, tables
 
 SETS = ("stamps", "emoji", "digits")
 SEEDS = (0, 1, 2, 3, 4)
 PLACE = OUT / "fusions"
 PAGE = Path(__file__).parents[1] / "docs" / "fusions.md"
-BEGIN, END = "<!-- written by bench/fusions.py -->", "<!-- up to here -->"
 #: Against which fusion every other is compared.
 RIVAL = "concat"
 SAMPLES = 4000
@@ -262,10 +261,7 @@ def write_page() -> None:
     about = next(found[RIVAL][0]["about"]["machine"] for found in map(results, SETS) if RIVAL in found)
     named = (f"{key} {about[key]}" for key in ("cpu", "cores", "threads used", "torch", "polysense"))
     said = f"Measured on: {', '.join(named)}."
-    body = "\n".join([BEGIN, "", *lines, said, "", END])
-    text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else f"# Every fusion on three sets\n\n{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    PAGE.write_text(before + body + rest.partition(END)[2], encoding="utf-8")
+    between(PAGE, "fusions.py", [*lines, said])
 
 
 def main() -> None:

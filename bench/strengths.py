@@ -1,11 +1,13 @@
 """What each fusion is good at: made-up sets with one known strength each, and whether the expected winner wins.
 
-    python bench/strengths.py [--sets xor noisy redundant unequal] [--fusions NAME ...] [--seeds 0 1 2 3 4]
+    python bench/strengths.py [--sets xor noisy relevant redundant unequal uneven] [--parts NAME ...] [--seeds 0 1 2 3 4]
+    python bench/strengths.py --docs      writes the tables into docs/strengths.md and docs/zh/strengths.md
 
-Views are vectors, so that nothing but the fusion is tried. Every fusion is trained on the same records of a seed: one
-member, no view dropout, defaults otherwise. A set's expected winners are named in ``SETS``; a win is a mean accuracy over
-the seeds above the mean of the expected losers, by an interval of the paired differences (Student, 95 %) that lies
-above 0.
+Views are vectors, so that nothing but the fusion is tried; in the last set they are series, and encoders are tried.
+Every fusion is trained on the same records of a seed: one member, no view dropout, 240 steps of 32 records, defaults
+otherwise. What is expected to win and to lose stands in ``SETS``, written down before the set was run. A winner wins by
+an interval of the differences to the best of those that were expected to lose, paired by seed (Student, 95 %), that lies
+above 0. What bench/out/strengths.jsonl holds is not run again: a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -15,15 +17,21 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from common import OUT, Line, machine, say, show
+import strengths_series
+from common import OUT, Line, between, machine, say, show
+from strengths_series import BY_INDEX
 
 #: Student's 97.5 % point for 1 to 9 degrees of freedom.
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
-TRAIN, TEST = 600, 2000
+TEST, STEPS, BATCH = 2000, 240, 32
+SEEDS = (0, 1, 2, 3, 4)
 FOUND = OUT / "strengths.jsonl"
+DOCS = Path(__file__).parents[1] / "docs"
 Draw = Callable[[np.random.Generator, int], tuple[dict[str, np.ndarray], np.ndarray]]
+SERIES = ("series.tcn", "series.rnn", "series.transformer")
 
 
 @dataclass(frozen=True)
@@ -31,15 +39,23 @@ class Made:
     """A made-up set.
 
     Attributes:
-        draw: (generator, N) -> {view: (N, W)}, classes (N,).
-        winners, losers: fusions that are expected to be better and worse.
-        why: in a line.
+        draw: (generator, N) -> {view: (N, W)}, classes (N,); None where the views are series.
+        winners, losers: fusions (or encoders) that are expected to be better and worse.
+        also: of which nothing is expected.
+        why: in a line, in English and in Chinese.
+        records: of training.
     """
 
-    draw: Draw
+    draw: Draw | None
     winners: tuple[str, ...]
     losers: tuple[str, ...]
-    why: str
+    also: tuple[str, ...]
+    why: tuple[str, str]
+    records: int = 600
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (*self.winners, *self.losers, *self.also)
 
 
 def xor(rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -67,6 +83,26 @@ def noisy(rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], np.n
     return views, label_N
 
 
+def relevant(rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Six views of four classes, of which in each record one, by chance, tells the class; the others tell any class, just as
+    strongly, and show it themselves: their last number is near 3, that of the one to be believed near 0.
+
+    The made set of Arevalo et al. 2017, arXiv:1702.01992, section 4.1 (a hidden switch says which view carries the class, the
+    noise of the other comes from another place), with six views instead of two. Who knows the rule is right in 95 %.
+    """
+    label_N = rng.integers(0, 4, n)
+    speaker_N = rng.integers(0, 6, n)
+    views = {}
+    for place, name in enumerate("abcdef"):
+        speaks_N = speaker_N == place
+        said_N = np.where(speaks_N, label_N, rng.integers(0, 4, n))
+        views[name] = np.concatenate([
+            3.0 * np.eye(4)[said_N] + rng.normal(size=(n, 4)), rng.normal(size=(n, 3)),
+            3.0 * ~speaks_N[:, None] + 0.5 * rng.normal(size=(n, 1)),
+        ], 1)
+    return views, label_N
+
+
 def redundant(rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Six views that say the same of four classes, each with noise of its own, among many numbers that say nothing."""
     label_N = rng.integers(0, 4, n)
@@ -85,22 +121,48 @@ def unequal(rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], np
 #: Records of training are few where the strength is in needing few.
 SETS = {
     "xor": Made(
-        xor, ("bilinear", "tensor", "low-rank", "film", "cross"), ("sum", "mean", "convex"),
-        "interaction only: the class is in neither view, only in both",
+        xor, ("bilinear", "tensor", "low-rank", "film", "cross"), ("sum", "mean", "convex"), ("concat", "gated"),
+        ("interaction only: the class is in neither view, only in both", "只有交互：单看哪个视图都没有类别，合起来才有"),
     ),
     "noisy": Made(
-        noisy, ("attention", "gated", "experts"), ("concat", "sum", "mean"), "in each record another view lies and shows it",
+        noisy, ("gated", "attention", "experts"), ("concat", "sum", "mean"), (),
+        ("noisy view: in each record one view of three lies loudly and shows it",
+         "有噪声的视图：每条记录里三个视图之一大声说谎，而且看得出来"),
+    ),
+    "relevant": Made(
+        relevant, ("gated", "attention", "experts"), ("concat", "sum", "mean"), ("transformer", "low-rank"),
+        ("noisy views: in each record one view of six is to be believed, the others show that they are not",
+         "有噪声的视图：每条记录里六个视图只有一个可信，其余的看得出不可信"), 300,
     ),
     "redundant": Made(
-        redundant, ("sum", "mean", "product"), ("concat", "gated", "tensor"), "six views repeat each other; 60 records",
+        redundant, ("sum", "mean", "product"), ("concat", "gated", "tensor"), ("convex", "attention", "low-rank"),
+        ("redundant views: six views say the same, each with noise of its own", "冗余的视图：六个视图说同一件事，噪声各自独立"),
+        60,
     ),
-    "unequal": Made(unequal, ("convex", "stacked"), ("mean",), "one good view beside four that say nothing; 120 records"),
+    "unequal": Made(
+        unequal, ("convex", "stacked"), ("mean",), ("concat", "sum", "product"),
+        ("one good view beside four that say nothing", "一个好视图，旁边四个什么也没说"), 120,
+    ),
+    "uneven": Made(
+        None, SERIES, tuple(f"{encoder}{BY_INDEX}" for encoder in SERIES), ("series.plain",),
+        ("uneven sampling: who reads no time stamps is right in at most 67 %", "不均匀采样：不读时间戳的最多对 67 %"), 800,
+    ),
 }
-RECORDS = {"redundant": 60, "unequal": 120}
 
 
-def accuracy(name: str, fusion: str, seed: int, steps: int = 240) -> float:
-    """Of one fusion trained on a set's records of one seed for so many steps, on 2,000 others."""
+# --- one fit -------------------------------------------------------------------------------------
+
+
+def accuracy(name: str, part: str, seed: int) -> float:
+    """Of one fusion, or encoder, trained on a set's records of one seed."""
+    made = SETS[name]
+    if made.draw is None:
+        return strengths_series.accuracy(part, seed, made.records)
+    return fused(made.draw, part, seed, made.records)
+
+
+def fused(draw: Draw, fusion: str, seed: int, n: int) -> float:
+    """Accuracy of one fusion trained on n records, on 2,000 others."""
     import torch
 
     from polysense.contracts import Encoder
@@ -115,13 +177,12 @@ def accuracy(name: str, fusion: str, seed: int, steps: int = 240) -> float:
     class Vector(Encoder):
         frozen = True
 
-    n = RECORDS.get(name, TRAIN)
-    parts, label_N = SETS[name].draw(np.random.default_rng(seed), n + TEST)
+    parts, label_N = draw(np.random.default_rng(seed), n + TEST)
     names = sorted(parts)
     rows, test = np.arange(n), np.arange(n, n + TEST)
     ready = Views(names, np.ones((n + TEST, len(names)), bool), {view: parts[view].astype(np.float32) for view in names})
     options = Training(
-        epochs=round(steps * 32 / n), batch=32, members=1, dim=32, drop=0.0, dropout=0.1, input_dropout=0.0, rate=5e-3,
+        epochs=round(STEPS * BATCH / n), batch=BATCH, members=1, dim=32, drop=0.0, dropout=0.1, input_dropout=0.0, rate=5e-3,
         auxiliary=0.0,
     )
     task = tasks.make("classify")
@@ -144,66 +205,164 @@ def accuracy(name: str, fusion: str, seed: int, steps: int = 240) -> float:
     return float((answers.argmax(1) == label_N[test]).mean())
 
 
-def run(
-    sets: Sequence[str] = tuple(SETS), wanted: Sequence[str] | None = None, seeds: Sequence[int] = (0, 1, 2, 3, 4)
-) -> list[Line]:
-    """Try the expected winners and losers of every set, or the fusions named, and say who won.
-
-    What bench/out/strengths.jsonl holds already is not run again: a run that was cut off goes on.
-    """
-    lines = []
-    for name in sets:
-        made = SETS[name]
+def run(names: Sequence[str], wanted: Sequence[str] | None, seeds: Sequence[int]) -> None:
+    """Fit what is missing, all parts of a seed before the next seed."""
+    OUT.mkdir(exist_ok=True)
+    for name in names:
         for seed in seeds:
-            for fusion in wanted or [*made.winners, *made.losers]:
-                if (name, fusion, seed) not in known():
-                    started = time.process_time()
-                    one = {"set": name, "fusion": fusion, "seed": seed, "accuracy": accuracy(name, fusion, seed)}
-                    one["cpu_seconds"] = round(time.process_time() - started, 2)
-                    OUT.mkdir(exist_ok=True)
-                    with FOUND.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(one) + "\n")
-                    say(f"{name}: {fusion}, seed {seed}: {one['accuracy']:.3f}, {one['cpu_seconds']} CPU s")
-        lines += verdicts(name, {
-            fusion: [known()[name, fusion, seed] for seed in seeds] for fusion in wanted or [*made.winners, *made.losers]
-        })
-    return lines
+            for part in wanted or SETS[name].parts:
+                if (name, part, seed) in known():
+                    continue
+                started = time.process_time()
+                one = {"set": name, "part": part, "seed": seed, "accuracy": accuracy(name, part, seed)}
+                one["cpu_seconds"] = round(time.process_time() - started, 2)
+                with FOUND.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(one) + "\n")
+                say(f"{name}: {part}, seed {seed}: {one['accuracy']:.3f}, {one['cpu_seconds']} CPU s")
 
 
-def known() -> dict[tuple[str, str, int], float]:
-    """{(set, fusion, seed): accuracy} of earlier runs."""
+# --- the tables ----------------------------------------------------------------------------------
+
+
+def known() -> dict[tuple[str, str, int], tuple[float, float]]:
+    """{(set, part, seed): (accuracy, CPU seconds)} of what was run so far."""
     if not FOUND.is_file():
         return {}
     ones = map(json.loads, FOUND.read_text(encoding="utf-8").splitlines())
-    return {(one["set"], one["fusion"], one["seed"]): one["accuracy"] for one in ones}
+    return {(one["set"], one["part"], one["seed"]): (one["accuracy"], one["cpu_seconds"]) for one in ones}
 
 
-def verdicts(name: str, scores: dict[str, list[float]]) -> list[Line]:
-    """A line for each fusion: its accuracy, and for a winner the difference to the mean of the losers."""
-    made = SETS[name]
-    against = [scores[loser] for loser in made.losers if loser in scores]
-    lines = []
-    for fusion, values in sorted(scores.items(), key=lambda item: -np.mean(item[1])):
-        figure = f"{100 * np.mean(values):.1f} % (seeds {100 * min(values):.1f} to {100 * max(values):.1f})"
-        line = Line(f"{name}: {fusion}", figure)
-        if fusion in made.winners and against:
-            apart = 100 * (np.array(values) - np.mean(against, 0))
-            half = STUDENT[len(apart) - 2] * apart.std(ddof=1) / len(apart) ** 0.5 if len(apart) > 1 else np.inf
-            words = f"{apart.mean():+.1f} points [{apart.mean() - half:+.1f}, {apart.mean() + half:+.1f}] over "
-            line = Line(line.what, figure, words + ", ".join(made.losers), bool(apart.mean() - half > 0))
-        lines.append(line)
-    return lines
+@dataclass(frozen=True)
+class Score:
+    """What came of one fusion or encoder on a set.
+
+    Attributes:
+        values: accuracy of each seed, in %.
+        apart: mean, low and high of its difference to the rival, in points; None for the rival itself.
+        seconds: CPU time of a fit, mean.
+    """
+
+    part: str
+    values: np.ndarray
+    apart: tuple[float, float, float] | None
+    seconds: float
+
+    @property
+    def wins(self) -> bool:
+        return self.apart is not None and self.apart[1] > 0
+
+
+def paired(mine_S: np.ndarray, theirs_S: np.ndarray) -> tuple[float, float, float]:
+    """Mean of the differences of some seeds, and its 95 % bounds.
+
+    >>> paired(np.array([3.0, 5.0]), np.array([1.0, 1.0]))  # 2 and 4: 3 +- 12.71 * sqrt(2) / sqrt(2)
+    (3.0, -9.71, 15.71)
+    """
+    apart_S = mine_S - theirs_S
+    count = len(apart_S)
+    half = STUDENT[count - 2] * apart_S.std(ddof=1) / count**0.5 if count > 1 else np.inf
+    return float(apart_S.mean()), float(apart_S.mean() - half), float(apart_S.mean() + half)
+
+
+def scores(name: str, seeds: Sequence[int]) -> tuple[str, list[Score]]:
+    """The best of a set's expected losers, and what every part with all these seeds reached, the best first."""
+    made, found = SETS[name], known()
+    whole = {part: [found.get((name, part, seed)) for seed in seeds] for part in made.parts}
+    values = {
+        part: (100 * np.array([one[0] for one in ones]), float(np.mean([one[1] for one in ones])))
+        for part, ones in whole.items() if all(ones)
+    }
+    rivals = [part for part in made.losers if part in values]
+    if not rivals:
+        return "", []
+    rival = max(rivals, key=lambda part: values[part][0].mean())
+    ordered = sorted(values, key=lambda part: -values[part][0].mean())
+    return rival, [
+        Score(part, values[part][0], None if part == rival else paired(values[part][0], values[rival][0]), values[part][1])
+        for part in ordered
+    ]
+
+
+def lines(name: str, seeds: Sequence[int]) -> list[Line]:
+    """A line for each part: its accuracy, and for an expected winner whether it wins."""
+    rival, found = scores(name, seeds)
+    out = []
+    for score in found:
+        figure = f"{score.values.mean():.1f} % (seeds {score.values.min():.1f} to {score.values.max():.1f})"
+        bar = "" if score.apart is None else "{:+.1f} points [{:+.1f}, {:+.1f}] over ".format(*score.apart) + rival
+        out.append(Line(f"{name}: {score.part}", figure, bar, score.wins if score.part in SETS[name].winners else None))
+    return out
+
+
+#: What the pages say, in English and in Chinese.
+WORDS = (
+    {
+        "records": "{} training records, {} test records, {} seeds",
+        "head": ("expected", "accuracy %", "seeds", "over", "CPU s a fit"),
+        "winner": "wins", "loser": "loses", "": "",
+        "sum": "Expected winners above `{}`, the best of the expected losers: {} of {}.",
+        "machine": "Measured on", "part": ("fusion", "encoder"),
+    },
+    {
+        "records": "训练记录 {} 条，测试记录 {} 条，{} 个种子", "head": ("预期", "准确率 %", "各种子", "高出", "每次 CPU 秒"),
+        "winner": "赢", "loser": "输", "": "", "sum": "预期的赢家中，高出预期输家里最好的 `{}` 的：{} / {}。",
+        "machine": "测量环境", "part": ("融合", "编码器"),
+    },
+)
+
+
+def table(name: str, seeds: Sequence[int], chinese: bool) -> list[str]:
+    """Lines of Markdown: every part of a set, the best first."""
+    made, words = SETS[name], WORDS[chinese]
+    rival, found = scores(name, seeds)
+    if not found:
+        return []
+    expected, reached, spread, over, cost = words["head"]
+    test = TEST if made.draw else strengths_series.TEST
+    out = [
+        f"### {name}", "", f"{made.why[chinese]}; ".replace("; ", "；" if chinese else "; ")
+        + words["records"].format(f"{made.records:,}", f"{test:,}", len(seeds)), "",
+        f"| {words['part'][made.draw is None]} | {expected} | {reached} | {spread} | {over} `{rival}` | {cost} |",
+        "|---|---|---|---|---|---|",
+    ]
+    for score in found:
+        role = "winner" if score.part in made.winners else "loser" if score.part in made.losers else ""
+        apart = "" if score.apart is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*score.apart)
+        if apart and not score.apart[1] <= 0 <= score.apart[2]:
+            apart = f"**{apart.partition(' ')[0]}** {apart.partition(' ')[2]}"
+        out.append(
+            f"| `{score.part}` | {words[role]} | {score.values.mean():.1f} | {score.values.min():.1f}–{score.values.max():.1f} "
+            f"| {apart} | {score.seconds:.1f} |"
+        )
+    winners = [score for score in found if score.part in made.winners]
+    return [*out, "", words["sum"].format(rival, sum(score.wins for score in winners), len(winners)), ""]
+
+
+def write_pages() -> None:
+    """Put the tables between the marks of both pages; what stands around them is kept."""
+    about = machine()
+    named = ", ".join(f"{key} {about[key]}" for key in ("cpu", "cores", "threads used", "torch", "polysense"))
+    for chinese, page in enumerate((DOCS / "strengths.md", DOCS / "zh" / "strengths.md")):
+        body = [line for name in SETS for line in table(name, SEEDS, bool(chinese))]
+        if not body:
+            raise SystemExit(f"{FOUND} holds no set with five seeds; run python bench/strengths.py first")
+        between(page, "strengths.py", [*body, f"{WORDS[chinese]['machine']}: {named}."])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    parser.add_argument("--fusions", nargs="+", default=None, help="instead of each set's expected winners and losers")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--parts", nargs="+", default=None, help="fusions or encoders, instead of each set's own")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--docs", action="store_true", help="write the pages from what is there, fit nothing")
     given = parser.parse_args()
+    if given.docs:
+        write_pages()
+        return
+    run(given.sets, given.parts, given.seeds)
     for name in given.sets:
-        say(f"{name}: {SETS[name].why}")
-    show("Strengths (accuracy on 2,000 made-up records)", run(given.sets, given.fusions, given.seeds))
+        if found := lines(name, given.seeds):
+            show(f"{name}: {SETS[name].why[0]}", found)
     say(str(machine()))
 
 
