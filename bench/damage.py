@@ -1,22 +1,29 @@
 """Forty deliberate damages across the source, one after the other: do the tests notice?
 
-    python bench/damage.py [WORD ...]      only those whose name holds one of the words
+    python bench/damage.py [WORD ...]                                  only those whose name holds one of the words
+    python bench/damage.py --since COMMIT [--random 10] [--seed 1]     lines drawn out of those that are new since a commit
 
 Each damage changes one place of a copy of the source and runs the tests of the files it belongs to. A damage
-that no test notices is printed as MISSED. Exit code 1 where more than four of forty are missed, or where the
-source no longer holds the text that was to be damaged.
+that no test notices is printed as MISSED. Exit code 1 where more than a tenth is missed, or where the
+source no longer holds the text that was to be damaged. Lines that are drawn, and how each is damaged, are chosen by
+the seed alone (bench/damage_draw.py); their tests are first those that name the file or what it defines, then, where
+these notice nothing, all others.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from damage_draw import draw
 
 HOME = Path(__file__).parents[1]
 ALLOWED = 0.1  # share of the damages that may go unnoticed
@@ -44,7 +51,7 @@ DAMAGES = (
     Damage("weight on an absent view", "layers.py", "return torch.where(mask, weights, torch.zeros_like(weights))", "return weights", "layers fusion_laws"),
     Damage("masked slot read in pooling", "tokens.py", "return torch.where(self.mask[..., None], self.x, torch.zeros_like(self.x))", "return self.x * self.mask[..., None]", "tokens fusion_laws"),
     Damage("one view detached", "layers.py", "torch.stack([parts[view].pooled() for view in views], 1)", "torch.stack([parts[view].pooled().detach() if i == 0 else parts[view].pooled() for i, view in enumerate(views)], 1)", "fusion_laws"),
-    Damage("late mean counts absent views", "fusion/late.py", "count_B1.clamp_min(1)", "mask_BV.shape[1]", "fusion"),
+    Damage("late mean counts absent views", "fusion/late.py", "share_BV = mask_BV * self.weight_V.to(answers_BVC.dtype)", "share_BV = torch.ones_like(mask_BV) * self.weight_V.to(answers_BVC.dtype)", "fusion"),
     Damage("condition forgets the deviation", "layers.py", "z = (x - self.mean) * self.inverse", "z = x - self.mean", "layers"),
     # task, metrics
     Damage("class unseen in training counts as the first", "task/classify.py", "self._names.get(_name(v), -1)", "self._names.get(_name(v), 0)", "classify model"),
@@ -67,7 +74,7 @@ DAMAGES = (
     Damage("group ignored when the table is divided", "data/tables.py", "groups=None if groups is None else [groups[i] for i in rows]", "groups=None", "model"),
     Damage("validation records without target kept", "data/tables.py", "train_rows, valid_rows = rows, len(first.records) + tables[1].rows", "train_rows, valid_rows = rows, len(first.records) + np.arange(len(tables[1].records))", "model"),
     Damage("rows of test are trained on", "data/tables.py", "if marks[i] == part]", 'if marks[i] == part or (part == "train" and marks[i] == "test")]', "model"),
-    Damage("a row's faults out of order", "data/reading.py", "for key in sorted(self._faults)", "for key in self._faults", "reading"),
+    Damage("a row's faults out of order", "data/reading.py", "sorted(self._faults.items(), key=lambda item: item[0])", "self._faults.items()", "reading"),
     Damage("NaN in a sound passes", "data/media.py", "    _check_finite(samples, rate)\n", "", "media"),
     Damage("a cached row is not checked", "data/cache.py", "zlib.crc32(head)", "0", "cache"),
     Damage("day and month exchanged", "data/values.py", "(second, first) if shown", "(first, second) if shown", "values"),
@@ -84,7 +91,7 @@ DAMAGES = (
     Damage("hash of a file not compared", "store.py", "if found != seal:", "if False:", "store"),
     Damage("nothing synced to disk", "store.py", "os.fsync(file.fileno())", "pass", "store"),
     # estimator and door
-    Damage("two rows exchanged in prediction", "model.py", "probabilities = self._mixed(tokens, found.plain, found.present_NV)", "probabilities = self._mixed(tokens, found.plain, found.present_NV)\n            probabilities[:2] = probabilities[:2][::-1].copy()", "model promises cli"),
+    Damage("two rows exchanged in prediction", "model.py", "answers = self._mixed(tokens, found.plain, found.present_NV)", "answers = self._mixed(tokens, found.plain, found.present_NV)\n            answers[:2] = answers[:2][::-1].copy()", "model promises cli"),
     Damage("ids in the wrong order in the answer file", "cli.py", "for value in answers.records.column(named, rows)]", "for value in answers.records.column(named, rows)[::-1]]", "cli"),
     Damage("a mistake of the user ends with 1", "errors.py", "    exit_code = 2", "    exit_code = 1", "cli registry"),
     Damage("an unknown option swallowed", "registry.py", "            if option not in known:", "            if False:", "fusion_laws registry"),
@@ -105,7 +112,10 @@ def notice(damage: Damage, copy: Path) -> tuple[str, str]:
         run = subprocess.run(
             [*command, *(f"tests/test_{name}.py" for name in damage.tests.split())], cwd=copy, env=environment,
             capture_output=True, text=True, timeout=900,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores Ctrl-C
         )
+    except subprocess.TimeoutExpired:
+        return "caught", "the tests do not end"
     finally:
         path.write_text(whole, encoding="utf-8")
     first = next((line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))), "")
@@ -113,8 +123,19 @@ def notice(damage: Damage, copy: Path) -> tuple[str, str]:
 
 
 def main() -> int:
-    words = sys.argv[1:]
-    chosen = [damage for damage in DAMAGES if not words or any(word in damage.name for word in words)]
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only damages whose name holds one of these")
+    parser.add_argument("--since", metavar="COMMIT", help="draw among the lines that are new since this commit")
+    parser.add_argument("--random", type=int, default=10, help="how many to draw")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    chosen = [(damage, "") for damage in DAMAGES if not given.words or any(word in damage.name for word in given.words)]
+    if given.since:
+        chosen = [
+            (Damage(f"{one.file}:{one.line}  {one.was}  ->  {one.now}", one.file, one.old, one.new, one.tests[0]), one.tests[1])
+            for one in draw(HOME, given.since, given.random, given.seed)
+        ]
+        print("\n".join(f"{number:>2} {damage.name}" for number, (damage, _) in enumerate(chosen, 1)), flush=True)
     found: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
@@ -124,9 +145,11 @@ def main() -> int:
         for path in HOME.iterdir():
             if path.is_file():
                 shutil.copy(path, copy / path.name)
-        for number, damage in enumerate(chosen, 1):
+        for number, (damage, others) in enumerate(chosen, 1):
             started = time.monotonic()
             word, first = notice(damage, copy)
+            if word == "MISSED" and others:
+                word, first = notice(damage._replace(tests=others), copy)
             found.append(word)
             print(f"{number:>2} {word}  {damage.name} | {first[:100]} ({time.monotonic() - started:.0f} s)", flush=True)
     caught, gone = found.count("caught"), found.count("GONE")
