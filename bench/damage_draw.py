@@ -15,6 +15,8 @@ SWAPS = {
     ast.Is: "is not", ast.IsNot: "is", ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "*",
     ast.Mod: "*", ast.Pow: "*", ast.And: "or", ast.Or: "and", ast.BitAnd: "|", ast.BitOr: "&",
 }
+#: Test files that are tried first.
+NEAR = 6
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "argmin": "argmax", "argmax": "argmin", "sum": "mean"}
 
 
@@ -26,7 +28,7 @@ class Drawn(NamedTuple):
         line: its number, from 1.
         was, now: the line before and after, without indentation.
         old, new: text that the file holds once and what it becomes.
-        tests: names of the test files that name the file or what it defines, and of all others.
+        tests: names of the ``NEAR`` test files that name the file or what it defines most often, and of all others.
     """
 
     file: str
@@ -154,7 +156,7 @@ def _drawn(home: Path, file: str, edit: Edit) -> Drawn:
 
 
 def tests_of(home: Path, file: str) -> tuple[str, str]:
-    """Test files that name a source file or what it defines, those that do so most often first; and all others."""
+    """The few test files that name a source file or what it defines most often, and all others."""
     tree = ast.parse((home / "src/polysense" / file).read_text(encoding="utf-8"))
     names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     stem = Path(file).stem if Path(file).stem != "__init__" else Path(file).parent.name
@@ -165,4 +167,4 @@ def tests_of(home: Path, file: str) -> tuple[str, str]:
         near = name == stem or name == f"{Path(file).parent.name}_laws"
         counts[name] = len(words.findall(path.read_text(encoding="utf-8"))) + 1000 * near
     ordered = sorted(counts, key=lambda name: -counts[name])
-    return " ".join(n for n in ordered if counts[n]), " ".join(n for n in ordered if not counts[n])
+    return " ".join(n for n in ordered[:NEAR] if counts[n]), " ".join(n for n in ordered[NEAR:])
