@@ -160,11 +160,14 @@ def tests_of(home: Path, file: str) -> tuple[str, str]:
     tree = ast.parse((home / "src/polysense" / file).read_text(encoding="utf-8"))
     names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     stem = Path(file).stem if Path(file).stem != "__init__" else Path(file).parent.name
+    names |= {one.id for node in tree.body if isinstance(node, ast.Assign) for one in node.targets if isinstance(one, ast.Name)}
     words = re.compile(r"\b(?:" + "|".join(map(re.escape, sorted({stem, *names}))) + r")\b")
+    module = "polysense." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     counts = {}
     for path in sorted((home / "tests").glob("test_*.py")):
         name = path.stem.removeprefix("test_")
         near = name == stem or name == f"{Path(file).parent.name}_laws"
-        counts[name] = len(words.findall(path.read_text(encoding="utf-8"))) + 1000 * near
+        text = path.read_text(encoding="utf-8")
+        counts[name] = len(words.findall(text)) + 100 * text.count(f"{module} import") + 1000 * near
     ordered = sorted(counts, key=lambda name: -counts[name])
     return " ".join(n for n in ordered[:NEAR] if counts[n]), " ".join(n for n in ordered[NEAR:])
