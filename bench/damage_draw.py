@@ -166,8 +166,9 @@ def tests_of(home: Path, file: str) -> tuple[str, str]:
     counts = {}
     for path in sorted((home / "tests").glob("test_*.py")):
         name = path.stem.removeprefix("test_")
-        near = name == stem or name == f"{Path(file).parent.name}_laws"
+        own = name == stem or name == f"{Path(file).parent.name}_laws"
         text = path.read_text(encoding="utf-8")
-        counts[name] = len(words.findall(text)) + 100 * text.count(f"{module} import") + 1000 * near
+        counts[name] = len(words.findall(text)) + 100 * text.count(f"{module} import") + 1000 * own
     ordered = sorted(counts, key=lambda name: -counts[name])
-    return " ".join(n for n in ordered[:NEAR] if counts[n]), " ".join(n for n in ordered[NEAR:])
+    near = [name for name in ordered if counts[name]][:NEAR]
+    return " ".join(near), " ".join(name for name in ordered if name not in near)

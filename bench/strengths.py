@@ -4,10 +4,11 @@
     python bench/strengths.py --docs      writes the tables into docs/strengths.md and docs/zh/strengths.md
 
 Views are vectors, so that nothing but the fusion is tried; in the last set they are series, and encoders are tried.
-Every fusion is trained on the same records of a seed: one member, 240 steps of 32 records, but for the set alike without
-hidden views, and defaults otherwise. What is expected to win and to lose stands in ``SETS``, written down before the set was run. A winner wins by
-an interval of the differences to the best of those that were expected to lose, paired by seed (Student, 95 %), that lies
-above 0. What bench/out/strengths.jsonl holds is not run again: a run that was cut off goes on.
+Every fusion is trained on the same records of a seed: one member, about 240 steps of 32 records, without hidden views but
+for the set alike, and defaults otherwise. What is expected to win and to lose stands in ``SETS``, written down before the
+set was run. A winner wins by an interval of the differences to the best of those that were expected to lose, paired by
+seed (Student, 95 %), that lies above 0. What bench/out/strengths.jsonl holds is not run again: a run that was cut off
+goes on.
 """
 
 from __future__ import annotations
