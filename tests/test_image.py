@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from polysense.contracts import to_tensors
 from polysense.errors import BadModel, BadOption
 from polysense.modality.image import ImagePlain, grid, square
-from polysense.modality.image_scratch import Cnn
+from polysense.modality.image_net import Cnn
 from polysense.modality.image_tower import PretrainedImage
 from tiny import tiny_towers  # noqa: F401  (a fixture)
 

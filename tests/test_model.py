@@ -507,8 +507,11 @@ def test_texts_that_look_like_something_else_stay_texts():
     ({"fusion": "conct"}, UnknownName, "there is no fusion 'conct'; did you mean 'concat'"),
     ({"task": "clasify"}, UnknownName, "there is no task 'clasify'; did you mean 'classify'"),
     ({"encoders": {"txt": "text.bag"}}, BadOption, "'txt', which is no view; did you mean 'text'"),
-    ({"encoders": {"text": "text.bg"}}, UnknownName, "there is no encoder 'text.bg'; did you mean 'text.bag'"),
-    ({"encoders": {"text": "image.cnn"}}, BadOption, "encoder 'image.cnn' does not read text views such as 'text'"),
+    ({"encoders": {"text": "text.bg"}}, UnknownName, "there is no encoder 'text.bg' for text views such as 'text'; did you mean "
+     r"'text.bag'\? There are: text.bag, (text\.\w+, )+text\.\w+$"),
+    ({"encoders": {"text": "rn"}}, UnknownName, r"did you mean 'text.rnn'\? There are: text.rnn, (text\.\w+, )+text\.\w+$"),
+    ({"encoders": {"text": "image.cnn"}}, BadOption, "encoder 'image.cnn' does not read text views such as 'text'; did you mean "
+     r"'text.cnn'\? There are: text.cnn, (text\.\w+, )+text\.\w+$"),
     ({"columns": {"txt": "text"}}, BadColumn, "txt"),
     ({"columns": {"text": "txt"}}, BadColumn, "txt"),
     ({"columns": {"text": "video"}}, BadColumn, "video"),

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from .draw import heard, lines, share_bar
+from .reasons import translated
 from .spectrogram import height_of
 from .words import Words
 
@@ -216,7 +217,7 @@ def _columns(say: Words, facts: Mapping[str, Any]) -> str:
     body = "".join(
         f'<tr><th scope="row">{escape(str(name))}</th><td>{escape(str(kind))}</td>'
         f'<td class="n">{_missing(say, empty[name] / records) if name in empty else ""}</td>'
-        f'<td lang="en">{escape(str(reason))}</td></tr>'
+        f'{_reason(say, reason)}</tr>'
         for name, kind, reason in facts.get("columns", [])
     )
     if not body:
@@ -224,6 +225,12 @@ def _columns(say: Words, facts: Mapping[str, Any]) -> str:
     return f"""<div class="wide"><table class="rows"><caption>{say('columns_caption')}</caption><thead><tr>
 <th scope="col">{say('column')}</th><th scope="col">{say('kind')}</th><th scope="col" class="n">{say('missing')}</th>
 <th scope="col">{say('reason')}</th></tr></thead><tbody>{body}</tbody></table></div>"""
+
+
+def _reason(say: Words, reason: Any) -> str:
+    """A reason in the report's language; one that has no words there stays English, and says so."""
+    words = translated(str(reason), say.language)
+    return f'<td lang="en">{escape(str(reason))}</td>' if words is None else f"<td>{escape(words)}</td>"
 
 
 def _missing(say: Words, share: float) -> str:
@@ -248,7 +255,7 @@ def _bad(say: Words, bad: Sequence[Mapping[str, Any]]) -> str:
         return f'<p class="fine">{say("no_bad")}</p>'
     body = "".join(
         f'<tr><td>{escape(str(cell["table"]))}</td><td class="n">{cell["row"]}</td><td>{escape(str(cell["column"]))}</td>'
-        f'<td lang="en">{escape(str(cell["reason"]))}</td><td lang="en">{escape(str(cell["action"]))}</td></tr>'
+        f'{_reason(say, cell["reason"])}{_reason(say, cell["action"])}</tr>'
         for cell in bad[:_MOST_BAD]
     )
     more = f'<p class="fine">{say("bad_more", n=len(bad) - _MOST_BAD)}</p>' if len(bad) > _MOST_BAD else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import processes
-from ..errors import BadOption, need
+from ..errors import BadOption, UnknownName, need
 from ..registry import encoders, fusions, options_of, suggest, tasks
 from .training import Auto, Training, Tuning
 
@@ -197,12 +198,15 @@ def check_encoder(name: str, view: str, modality: str, options: Mapping[str, Any
     Raises:
         UnknownName, BadOption: with the names there are.
     """
+    if name not in encoders or not name.startswith(f"{modality}."):
+        last = name.rpartition(".")[2]
+        there = [other.removeprefix(f"{modality}.") for other in encoders if other.startswith(f"{modality}.")]
+        there.sort(key=lambda other: -difflib.SequenceMatcher(None, last, other).ratio())
+        cure = suggest(last, there, f"{modality}.")
+        if name in encoders:
+            raise BadOption(f"encoder '{name}' does not read {modality} views such as '{view}'; {cure}")
+        raise UnknownName(f"there is no encoder '{name}' for {modality} views such as '{view}'; {cure}")
     encoders.check(name, options, f"{view}.")
-    if not name.startswith(f"{modality}."):
-        raise BadOption(
-            f"encoder '{name}' does not read {modality} views such as '{view}'; "
-            + suggest(name, [other for other in encoders if other.startswith(f"{modality}.")])
-        )
     encoders.check_types(name, options, f"{view}.")
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from polysense.contracts import to_tensors
 from polysense.errors import BadOption
 from polysense.modality.image import augmented
-from polysense.modality.image_scratch import Cnn, Crnn, Norm, Residual, ResNet18, ResNet50, Vgg, Vit
+from polysense.modality.image_net import Cnn, Crnn, Norm, Residual, ResNet18, ResNet50, Vgg, Vit
 from polysense.registry import encoders
 
 RANDOM = np.random.default_rng(5)
