@@ -147,16 +147,16 @@ def _baselines(
     features: Mapping[str, Any] | None, draws: Resamples, yardstick: Yardstick,
 ) -> dict[str, Any]:
     judge = yardstick.judge
-    majority = yardstick.bare().judge(np.tile(prior, (len(targets), 1)), targets, draws).scores()
-    if rivals is None:
-        return {"majority": majority, "best_single": None, "concat_logistic": None}
-    alone = rivals.answer((rivals.best_single,), features, present)
-    together = rivals.answer(tuple(rivals.views), features, present, filled=True)
-    return {
-        "majority": majority,
-        "best_single": {"view": rivals.best_single, **judge(alone, targets, draws).scores()},
-        "concat_logistic": judge(together, targets, draws).scores(),
+    found: dict[str, Any] = {
+        "majority": yardstick.bare().judge(np.broadcast_to(prior, (len(targets), len(prior))), targets, draws).scores(),
+        "best_single": None, "concat_logistic": None,
     }
+    if rivals is not None:  # one after the other: each is an array of all records
+        alone = judge(rivals.answer((rivals.best_single,), features, present), targets, draws).scores()
+        found["best_single"] = {"view": rivals.best_single, **alone}
+        together = rivals.answer(tuple(rivals.views), features, present, filled=True)
+        found["concat_logistic"] = judge(together, targets, draws).scores()
+    return found
 
 
 class _Subsets:

@@ -358,12 +358,15 @@ def encode(network: Network, views: Views, rows: np.ndarray | None = None, batch
 def answer(network: Network, tokens: Encoded, present_NV: np.ndarray, batch: int = 1024) -> np.ndarray:
     """(N, C): answers with the views that ``present_NV`` leaves."""
     _still(network)
-    answers = []
+    answers = np.zeros((0, 0), np.float32)
     with torch.inference_mode():
         for some in blocks(len(present_NV), batch):
             part = tokens.take(some)
             for i, view in enumerate(network.views):
                 here = torch.as_tensor(present_NV[some, i], device=part[view].mask.device)
                 part[view] = Tokens(part[view].x, part[view].mask & here[:, None])
-            answers.append(network.answers(part).cpu().numpy())
-    return np.concatenate(answers) if answers else np.zeros((0, 0), np.float32)
+            said = network.answers(part).cpu().numpy()
+            if not len(answers):  # one array from the start: many small ones that stay would hold the memory between them
+                answers = np.empty((len(present_NV), *said.shape[1:]), said.dtype)
+            answers[some] = said
+    return answers

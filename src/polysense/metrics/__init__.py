@@ -380,6 +380,7 @@ class Resamples:
         self, n: int, *, groups: Sequence | np.ndarray | None = None, samples: int = 1000, seed: int = 0
     ) -> None:
         self.n, self.samples, self.seed = n, samples, seed
+        self.alone = groups is None
         self.unit_N = (
             np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
         )
@@ -415,7 +416,9 @@ class Resamples:
             rows: positions of the table's rows among all N records.
         """
         unit = self.unit_N if rows is None else self.unit_N[rows]
-        if self.units == self.n:  # a record for itself
+        if self.alone and rows is None:
+            totals = np.asarray(table_NK, np.float32)
+        elif self.units == self.n:  # a record for itself
             totals = np.zeros((self.units, table_NK.shape[1]), np.float32)
             totals[unit] = table_NK
         else:
