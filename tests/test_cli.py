@@ -298,7 +298,7 @@ def one_line(err: str) -> str:
     (["fit", "SHOP", "--target", "label", "--out", "m", "--seed", "x"], ["--seed x must be a whole number (see: polysense fit --help)"]),
     (["fit", "SHOP", "--target", "label", "--out", "m", "--valid", "nowhere.csv"], ["nowhere.csv"]),
     (["fit", "SHOP", "--recipe", "nowhere.yaml", "--out", "m"], ["the recipe nowhere.yaml cannot be read"]),
-    (["predict", "nowhere", "SHOP"], ["nowhere is no polysense model"]),
+    (["predict", "nowhere", "SHOP"], ["nowhere is no polysense model: there is no such folder; fit one (polysense fit ... --out nowhere)"]),
     (["predict", "MODEL", "nowhere.csv"], ["nowhere.csv"]),
     (["predict", "MODEL.pt", "SHOP"], ["could run code"]),
     (["evaluate", "MODEL", "nowhere.csv"], ["nowhere.csv"]),

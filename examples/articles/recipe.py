@@ -17,6 +17,8 @@ from sources import stamps  # noqa: E402
 EVERY = ("picture", "english", "chinese", "speech", "sound", "width", "height", "aspect", "alpha")
 #: What the articles build: no regression helps the network, it has one member, and no view is hidden in training.
 PLAIN = {"train.regressions": 0.0, "train.members": 1, "train.drop": 0.0, "train.auxiliary": 0.0}
+#: What polysense takes for so few records where there is no tower.
+NO_TOWER = {"picture": "image.plain", "english": "text.plain", "speech": "audio.plain"}
 WIDTH = 54
 
 
@@ -40,8 +42,9 @@ def run(
 
 
 def default(given: argparse.Namespace, *views: str) -> None:
-    """The same views as polysense reads them when nothing is said: towers where they are on disk, regressions, members."""
+    """The same views as polysense reads them when nothing is said: with regressions, members, and towers that are on disk."""
     _line(f"polysense as it comes: {', '.join(views)}", given, list(views))
+    _line("polysense where no tower is on disk", given, list(views), encoders={view: NO_TOWER[view] for view in views})
 
 
 def _line(name: str, given: argparse.Namespace, views: list[str], **settings: Any) -> None:

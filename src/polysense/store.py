@@ -90,6 +90,8 @@ def check_model(folder: Path) -> None:
         raise BadModel(f"{folder} is a file that could run code when read; polysense models are folders with {MAIN}")
     if not folder.exists():
         recover(folder)
+    if not folder.exists():
+        raise BadModel(f"{folder} is no polysense model: there is no such folder; fit one (polysense fit ... --out {folder})")
     if not is_model(folder):
         raise BadModel(f"{folder} is no polysense model: there is no {MAIN} in it")
 
