@@ -4,7 +4,7 @@
     python examples/activity.py --data vowels      who speaks, from 12 coefficients of a vowel (JapaneseVowels)
     python examples/activity.py --encoders         every encoder of series, three seeds, with CPU seconds
 
-The records lie inside the package sktime 1.2.0 (BSD-3-Clause; 36 MB, fetched by pip, not installed): BasicMotions
+The records lie inside the package sktime 1.2.0 (BSD-3-Clause; 8 MB, fetched by pip, not installed): BasicMotions
 (Clements 2017, a watch at 10 Hz; 40 records to learn from, 40 to judge) and JapaneseVowels (Kudo et al. 1999, Pattern
 Recognition Letters 20; 270 and 370).
 """

@@ -6,6 +6,7 @@ import io
 import re
 
 import numpy as np
+import pytest
 import soundfile
 from PIL import Image
 
@@ -29,6 +30,15 @@ def test_every_kind_is_shown_or_said_to_be_absent():
     assert len(cells["text"]["text"]) < 500
     assert set(cells["sound"]) == {"column", "kind"}
     assert {"temperature", "wind", "place", "windows", "day"} <= set(cells)
+
+
+@pytest.mark.parametrize(("size", "shown"), [((8, 4), (80, 40)), ((26, 30), (52, 60)), ((41, 9), (41, 9)), ((320, 160), (160, 80))])
+def test_a_picture_of_few_pixels_is_enlarged_by_a_whole_number(size, shown):
+    file = io.BytesIO()
+    Image.new("RGB", size, (200, 0, 0)).save(file, "PNG")
+    records = as_records([{"photo": file.getvalue()}, {"photo": None}])
+    cells = with_cells([{"row": 0}], read_cells(records, guess(records)))[0]["cells"]
+    assert Image.open(io.BytesIO(cells[0]["image_png_bytes"])).size == shown
 
 
 def test_sounds_are_cut_and_small():

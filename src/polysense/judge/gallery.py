@@ -14,6 +14,8 @@ from .spectrogram import spectrogram
 
 #: Larger side of a picture in pixels; seconds of a sound at most, and its rate.
 PIXELS, SECONDS, HZ = 160, 4.0, 16_000
+#: A smaller picture is shown this large or nearly, each pixel as a square.
+LEAST = 80
 TEXT = 400
 #: Channels of a series, and points of each of their lines.
 LINES, POINTS = 6, 120
@@ -81,6 +83,8 @@ def _picture(value: np.ndarray) -> bytes:
     from PIL import Image
 
     picture = Image.fromarray(value)
+    if (times := LEAST // max(picture.size)) > 1:
+        picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
     picture.thumbnail((PIXELS, PIXELS))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=80)
