@@ -210,3 +210,22 @@ def test_an_unpacking_cut_short_is_begun_anew(example, tmp_path):
     with sources.whole(tmp_path / "a") as part:
         (part / "new").write_text("x")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["new"]
+
+
+DOCS = HERE.parent / "docs"
+
+
+@pytest.mark.parametrize("name", [*NAMES, "articles"])
+@pytest.mark.parametrize("folder", ["apps", "zh/apps"])
+def test_every_example_has_its_page_with_links_that_lead_somewhere(folder, name):
+    """In both languages, the same commands and the same figures; a picture is small."""
+    page = DOCS / folder / f"{name}.md"
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (page.parent / link).exists(), link
+        assert not link.endswith(".png") or (page.parent / link).stat().st_size < 100_000
+    for script in RECIPES if name == "articles" else [name]:
+        assert re.search(rf"^python examples/(articles/)?{script}\.py", text, re.MULTILINE), script
+    twin = (DOCS / ("zh/apps" if folder == "apps" else "apps") / f"{name}.md").read_text(encoding="utf-8")
+    for pattern in (r"^python examples/\S+(?: --[a-z]+)?", r"\.?\d*\.\d+ \[[^\]]*\]"):
+        assert re.findall(pattern, text, re.MULTILINE) == re.findall(pattern, twin, re.MULTILINE)
