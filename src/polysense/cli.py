@@ -575,6 +575,7 @@ def _about_model(folder: Path) -> str:
         *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
         *_tried(made.get("tried")),
         *_tuned(made.get("tuned")),
+        *_pseudo(made.get("pseudo")),
         *_several(made.get("several")),
         *(f"{name} -> {kind}: {reason}" for name, kind, reason in data["columns"]),
         f"{counted(len(data['bad_cells']), 'bad cell')} in training",
@@ -604,6 +605,16 @@ def _tuned(tuned: dict[str, Any] | None) -> list[str]:
     return [
         f"tuned {', '.join(tuned['views'])} ({how}, {tuned['cpu_seconds']} CPU s): {tuned['kept']} solution kept; "
         f"validation log loss frozen {losses[0]:.3f}, by epoch {' '.join(f'{loss:.3f}' for loss in losses[1:])}"
+    ]
+
+
+def _pseudo(pseudo: dict[str, Any] | None) -> list[str]:
+    if not pseudo:
+        return []
+    losses = f"; validation loss {pseudo['first']['loss']:.4g} -> {pseudo['second']['loss']:.4g}" if pseudo["second"] else ""
+    return [
+        f"pseudo-labels: {pseudo['taken']:,} of {pseudo['records']:,} records without a target answered with at least "
+        f"{pseudo['from']:g}{losses}; the {pseudo['kept']} training is kept"
     ]
 
 

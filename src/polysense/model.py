@@ -36,6 +36,7 @@ from .data.tables import (
     row_name,
     scored,
     target_faults,
+    unlabelled,
 )
 from .errors import BadOption, NotFitted, memory_told
 from .hub import find_model
@@ -43,13 +44,13 @@ from .judge import notebook
 from .judge.each import asked, evaluate_each
 from .judge.evaluate import words
 from .judge.facts import data_facts, fingerprint, made_facts, shown_made, versions
-from .learn import beside
+from .learn import beside, pseudo
 from .learn.begin import begin
 from .learn.board import Board
 from .learn.choose import choose_encoders, full_name
 from .learn.features import Encoded, Prepared, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
-from .learn.late import fit_late, out_of_fold, sentence
+from .learn.late import fit_late, fresh, out_of_fold, sentence
 from .learn.loop import train
 from .learn.plan import AUTO, Plan, check_several, named_views
 from .learn.resume import Checkpoints
@@ -181,6 +182,7 @@ class Model(ClassifierMixin, BaseEstimator):
         with memory_told(work, cure), job.kept:
             self._encode(job)
             self._train(job)
+            self._pseudo(job)
             self._tune(job)
             self._finish(job)
         return self
@@ -279,28 +281,84 @@ class Model(ClassifierMixin, BaseEstimator):
         """Train the network on the frozen features and the prepared cells."""
         conditions = fit_conditions(job.encoders, job.found, job.train_rows)
         encoders, shape = Encoders(job.encoders, conditions), job.plan.training.network()
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            job.network = Network(encoders, job.plan.fusion, job.task, **shape)
+        job.untrained = fresh(encoders) if job.plan.training.pseudo else None
+        job.network = self._network(job, encoders)
         job.views = job.found.views(conditions)
         self._fit_late(job, lambda fresh: Network(fresh, job.plan.fusion, job.task, **{**shape, "members": 1}))
-        with job.talk.bar("training", job.plan.training.epochs) as advance, Board(self.tensorboard) as board:
+        job.history = self._learn(job, job.labels, job.train_rows, job.kept)
+
+    def _network(self, job: _Job, encoders: Encoders) -> Network:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            return Network(encoders, job.plan.fusion, job.task, **job.plan.training.network())
+
+    def _learn(
+        self, job: _Job, labels: dict[str, np.ndarray], rows: np.ndarray, kept: Checkpoints, name: str = ""
+    ) -> list[dict[str, float]]:
+        """Train the network on these rows; what each epoch was like. A second training has a name: so its board lies apart."""
+        place = Path(self.tensorboard) / name if self.tensorboard else None
+        with job.talk.bar("training", job.plan.training.epochs) as advance, Board(place) as board:
 
             def log(epoch: dict[str, float]) -> None:
                 advance(1, _figures(epoch))
                 board.write(epoch)
 
             history = train(
-                job.network, job.views, job.labels, job.train_rows, job.valid_rows, options=job.plan.training,
+                job.network, job.views, labels, rows, job.valid_rows, options=job.plan.training,
                 seed=self.seed, names=lambda row: row_name(job.tables, row),
                 measure=lambda answers, rows: job.task.watch(answers, {k: v[rows] for k, v in job.labels.items()}),
-                log=log, kept=job.kept, left=self._left(job),
+                log=log, kept=kept, left=self._left(job),
             )
         for name in history.skipped:
             job.talk.say(f"a batch with a loss that is not finite was skipped; its records: {name}")
         for remark in history.remarks:
             job.talk.say(remark)
-        job.history = history.epochs
+        return history.epochs
+
+    def _pseudo(self, job: _Job) -> None:
+        """Train once more, also on the model's own sure answers to records without a target; kept only if it proves itself."""
+        least, valid = job.plan.training.pseudo, job.valid_rows
+        if not least:
+            return
+        rows = unlabelled(job.tables, split=self.split, group=self.group, apart=valid)
+        if self.on_bad == "drop":
+            rows = np.setdiff1d(rows, joined.bad_rows(job.cells))
+        left = self._left(job)
+        if not len(rows) or not len(valid) or left and left() <= 0:
+            job.talk.say("pseudo-labels: none, for " + (
+                "every record has a target or a group of validation" if not len(rows) else
+                "no record validates, so nothing could prove itself" if not len(valid) else "the time limit leaves nothing"
+            ))
+            return
+        given = job.plan.training.regressions
+        first = self._verdict(job, job.views, given)
+        found = job.kept.stage(
+            "pseudo", lambda: self._taken(job, rows, first.share, least), pseudo.Taken.state, lambda tree: pseudo.Taken(**tree)
+        )
+        teacher, history, second = job.network, job.history, None
+        if len(found.rows):
+            job.network = self._network(job, job.untrained)
+            if job.fusing:
+                job.network.members.put("trunk.fusion", teacher.fusion)
+            job.history = self._learn(
+                job, found.joined(job.labels), np.append(job.train_rows, found.rows), job.kept.second("again"), "again"
+            )
+            second = self._verdict(job, job.views, given)
+        kept = second is not None and pseudo.proven(second, first)
+        if not kept:
+            job.network, job.history = teacher, history
+        job.encoders = dict(job.network.encoders.encoders.items())
+        job.learned = {
+            "records": found.asked, "taken": len(found.rows), "from": least, "kept": "second" if kept else "first",
+            "first": first.figures(), "second": second.figures() if second else None,
+        }
+        job.talk.say(pseudo.sentence(found, least, first, second, kept))
+
+    def _taken(self, job: _Job, rows: np.ndarray, share: Any, least: float) -> pseudo.Taken:
+        present, plain = job.found.present_NV[rows], only_of(job.found.plain, rows)
+        ours = job.task.restore(answer(job.network, encode(job.network, job.views, rows), present))
+        answers = beside.mixed(job.task, ours, job.rivals, share, plain, present)
+        return pseudo.taken(job.task, answers, present, rows, least)
 
     def _fit_late(self, job: _Job, make: Callable[[Encoders], Network]) -> None:
         """Fit a late fusion that asks for it, before the heads themselves are trained on all training records."""
@@ -372,7 +430,7 @@ class Model(ClassifierMixin, BaseEstimator):
             "made": made_facts(
                 seed=self.seed, source=job.tables[0].records.source, training=job.plan.training, started=job.started
             ) | {
-                name: what for name, what in (("tuned", job.tuning), ("fusion", job.fusing), ("tried", job.tried)) if what
+                name: what for name, what in (("tuned", job.tuning), ("fusion", job.fusing), ("tried", job.tried), ("pseudo", job.learned)) if what
             },
             "valid": None,
         }))
@@ -762,6 +820,8 @@ class _Job:
     rivals: Any = None
     network: Network = None
     views: Views = None
+    untrained: Encoders = None  # copies of the encoders as they were before training
+    learned: dict[str, Any] = None  # what came of pseudo-labels
     tuned: list[str] = None  # views whose towers are to be tuned
     tuning: dict[str, Any] = None  # what came of it
     fusing: dict[str, Any] = None  # what a late fusion was fitted to

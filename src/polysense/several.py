@@ -25,7 +25,7 @@ from . import processes
 from .data import splits
 from .data.cache import Cache
 from .data.rows import Features, only
-from .data.tables import divide, groups_of, target_faults
+from .data.tables import divide, groups_of, target_faults, unlabelled
 from .data.targets import strata as strata_of
 from .errors import BadOption, Mistake
 from .learn.begin import begin
@@ -115,6 +115,7 @@ class Plan(NamedTuple):
         seed: of it.
         train, valid: rows over all tables behind each other.
         judged: rows that it answers for in the evaluation.
+        unlabelled: rows without a target that it may learn from.
     """
 
     name: str
@@ -122,6 +123,12 @@ class Plan(NamedTuple):
     train: np.ndarray
     valid: np.ndarray
     judged: np.ndarray
+    unlabelled: np.ndarray = np.zeros(0, int)
+
+    @property
+    def learned(self) -> np.ndarray:
+        """All rows that it is given to learn from."""
+        return np.append(self.train, self.unlabelled)
 
 
 @dataclass
@@ -190,6 +197,10 @@ def fit(model: Any, records: Any, y: Sequence[Any] | None, valid: Any, checkpoin
     talk.say(begun.schema.describe())
     targets = [value for table in begun.tables for value in table.targets]
     plans = _plans(model, kind, begun.tables, targets, talk)
+    if begun.plan.training.pseudo:
+        plans = [plan._replace(unlabelled=unlabelled(
+            begun.tables, split=model.split, group=model.group, apart=np.append(plan.valid, plan.judged)
+        )) for plan in plans]
     every = np.unique(np.concatenate([plan.train if kind == "seeds" else np.append(plan.train, plan.judged) for plan in plans]))
     task = tasks.make(begun.task, **begun.plan.options["task"])
     task.fit([targets[i] for i in every])
@@ -210,7 +221,7 @@ def fit(model: Any, records: Any, y: Sequence[Any] | None, valid: Any, checkpoin
             })
             one._cache_given, one._elder = cache, made[0] if made and kind == "seeds" else None
             one.fit(
-                _take(begun.tables, plan.train), _ask(y, targets, plan.train),
+                _take(begun.tables, plan.learned), _ask(y, targets, plan.learned),
                 _taken(begun.tables, plan.valid, y, targets), checkpoints=_inside(folder, plan.name),
                 resume=resume and (folder / _slug(plan.name)).exists(),
             )
@@ -416,7 +427,7 @@ def _bad_cells(several: Several, plans: Sequence[Plan], first: int, joined: bool
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for model, plan in zip(several.models, plans, strict=True):
         for cell in model.data_report_["bad_cells"]:
-            row = int((plan.valid if cell.get("table") == "valid" else plan.train)[cell["row"]])
+            row = int((plan.valid if cell.get("table") == "valid" else plan.learned)[cell["row"]])
             entry = {key: value for key, value in cell.items() if key != "table"} | {"row": row % first if joined else row}
             if joined:
                 entry["row"], entry["table"] = (row, "train") if row < first else (row - first, "valid")
@@ -452,7 +463,7 @@ def _folder(checkpoints: str | Path | None, resume: bool, kind: str) -> Path | N
         return None
     folder = Path(checkpoints)
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    odd = [name for name in names if not name.startswith(("fold-", "seed-", "begun", "stage-", "step-", "tune-", "."))]
+    odd = [name for name in names if not name.startswith(("fold-", "seed-", "begun", "stage-", "step-", "again-", "tune-", "."))]
     if odd:
         raise Mistake(f"{folder} holds something other than an unfinished fit; move it away")
     if resume and names and not any(name.startswith(kind[:-1]) for name in names):

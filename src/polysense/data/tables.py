@@ -262,6 +262,33 @@ def divide(
     return train_rows, valid_rows
 
 
+def unlabelled(tables: Sequence[Table], *, split: str | None, group: str | None, apart: np.ndarray) -> np.ndarray:
+    """Rows of the training table whose target is empty, but for those of a group that also stands in ``apart``.
+
+    Args:
+        split: column of the table that says train, valid or test; only rows of train count.
+        apart: rows over all tables behind each other that nothing may be learned from, such as those of validation.
+
+    >>> from polysense.data.tables import open_table
+    >>> table = open_table([{"y": y, "who": who} for y, who in zip("ab  ", "pqpr")], "y", None, lambda note: None)
+    >>> unlabelled([table], split=None, group="who", apart=np.array([0])).tolist()
+    [3]
+    """
+    first = tables[0]
+    taken = {fault["row"] for fault in first.faults} | set(first.rows.tolist())
+    rows = np.array([row for row in range(len(first.records)) if row not in taken], int)
+    if split:
+        marks = column_of(first.records, split)
+        rows = np.array([row for row in rows if str(marks[row]).strip().lower() == "train"], int)
+    if group and group in first.records.names:
+        names = [name for table in tables for name in (
+            table.records.column(group) if group in table.records.names else [None] * len(table.records)
+        )]
+        seen = {names[row] for row in apart} - {None}
+        rows = np.array([row for row in rows if names[row] not in seen], int)
+    return rows
+
+
 def row_name(tables: Sequence[Table], row: int) -> str:
     """How the user knows a row that is counted over all tables."""
     for table in tables:

@@ -126,6 +126,11 @@ class Plan:
         tasks.check(task, nested["task"], "task.")
         fusions.check_types(fusion, nested["fusion"], "fusion.")
         tasks.check_types(task, nested["task"], "task.")
+        if nested["train"].get("pseudo") and tasks.about(task).kind not in ("classes", "labels"):
+            raise BadOption(
+                f"train.pseudo={nested['train']['pseudo']!r} asks how sure an answer is, and the task '{task}' has no "
+                "probability for a whole record; leave it away"
+            )
         for section, holder in SETTINGS.items():
             known = list(options_of(holder))
             for name in nested[section]:

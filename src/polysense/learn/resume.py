@@ -32,7 +32,9 @@ KEEP = 2
 #: Seconds after which the end of an epoch, a good moment to stop at, is worth a checkpoint.
 EPOCH_SECONDS = 5.0
 #: How the names in a folder of ours begin; "fold-" and "seed-" are folders of several fits.
-_OURS = ("stage-", "step-", "tune-", ".begun.", ".stage-", ".step-", ".tune-", "fold-", "seed-")
+_OURS = (
+    "stage-", "step-", "again-", "tune-", ".begun.", ".stage-", ".step-", ".again-", ".tune-", "fold-", "seed-",
+)
 #: A checkpoint may cost this share of the time since the one before.
 MOST = 0.02
 
@@ -112,10 +114,10 @@ class Checkpoints:
         self._keep(f"stage-{name}", state(made))
         return made
 
-    def second(self) -> Checkpoints:
-        """The same folder for the training of towers, which follows: its checkpoints have names of their own."""
+    def second(self, name: str = "tune") -> Checkpoints:
+        """The same folder for a training that follows, of towers or on pseudo-labels: its checkpoints have names of their own."""
         other = copy.copy(self)
-        other._name, other._number = "tune", 0
+        other._name, other._number = name, 0
         if self.on:
             other._number = max((int(name[5:]) for name in other._steps()), default=0)
         return other

@@ -64,6 +64,11 @@ class Training:
             from the best on, each joins only where the mean is not worse on validation (greedy soup,
             Wortsman et al. 2022, arXiv:2203.05482); 0 takes the last weights, or with patience the best.
         l1: weight of the sum of the matrices' absolute values in the loss (Tibshirani 1996).
+        pseudo: probability from which the model's own answer to a record without a target becomes a target of a second
+            training (pseudo-labels: Lee 2013, ICML workshop; noisy student: Xie et al. 2020, arXiv:1911.04252; 0.8 to 0.95
+            there); 0 leaves such records out. The second training is kept only where validation gains by more than the
+            standard error of the paired difference; records of groups that stand in validation are never taken. Wins
+            where labels are few and records many and the classes are clusters; costs a second training on all of them.
         checkpoint: seconds of training between two checkpoints, where checkpoints are kept; 0 writes one
             after every batch.
 
@@ -78,7 +83,7 @@ class Training:
         drop: float = 0.5, dropout: float = 0.4, input_dropout: float = 0.3, auxiliary: float = 0.3,
         distil: float = 0.0,
         mixup: float = 0.0, regressions: float | None = None, patience: int = 0, average: int = 0, l1: float = 0.0,
-        checkpoint: float = 30.0,
+        pseudo: float = 0.0, checkpoint: float = 30.0,
     ) -> None:
         values = dict(locals())
         del values["self"]
@@ -94,7 +99,7 @@ class Training:
             ("drop", 0, 0.99), ("dropout", 0, 0.99), ("input_dropout", 0, 0.99), ("auxiliary", 0, math.inf),
             ("distil", 0, math.inf), ("rate", 1e-12, 1e3), ("encoder_rate", 0, 1e3), ("average", 0, 100),
             ("l1", 0, math.inf), ("checkpoint", 0, math.inf), ("accumulate", 1, math.inf), ("ema", 0, 0.999999),
-            ("mixup", 0, 100),
+            ("mixup", 0, 100), ("pseudo", 0, 1),
         ), whole=("epochs", "batch", "members", "dim", "patience", "average", "stall", "accumulate"), none=("encoder_rate",))
         number = isinstance(regressions, (int, float)) and not isinstance(regressions, bool)
         if regressions is not None and not (number and 0 <= regressions <= 1):
