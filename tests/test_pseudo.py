@@ -91,7 +91,7 @@ def test_what_is_no_probability_is_refused(value):
 
 def test_numbers_are_refused_in_one_sentence():
     rows = [{"x": float(i), "price": i / 7} for i in range(60)]
-    with pytest.raises(BadOption, match="asks how sure an answer is, and the task 'regress' gives none"):
+    with pytest.raises(BadOption, match="asks how sure an answer is, and the task 'regress' has no probability"):
         fit(rows, target="price")
 
 

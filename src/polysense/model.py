@@ -430,7 +430,9 @@ class Model(ClassifierMixin, BaseEstimator):
             "made": made_facts(
                 seed=self.seed, source=job.tables[0].records.source, training=job.plan.training, started=job.started
             ) | {
-                name: what for name, what in (("tuned", job.tuning), ("fusion", job.fusing), ("tried", job.tried), ("pseudo", job.learned)) if what
+                name: what for name, what in (
+                    ("tuned", job.tuning), ("fusion", job.fusing), ("tried", job.tried), ("pseudo", job.learned)
+                ) if what
             },
             "valid": None,
         }))

@@ -32,6 +32,7 @@ from .learn.begin import begin
 from .learn.blend import Share
 from .learn.gather import Gathered
 from .learn.plan import check_several
+from .learn.resume import ours
 from .registry import tasks
 from .talk import Talk, counted
 
@@ -463,7 +464,7 @@ def _folder(checkpoints: str | Path | None, resume: bool, kind: str) -> Path | N
         return None
     folder = Path(checkpoints)
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    odd = [name for name in names if not name.startswith(("fold-", "seed-", "begun", "stage-", "step-", "again-", "tune-", "."))]
+    odd = [name for name in names if not ours(name) and not name.startswith(".")]
     if odd:
         raise Mistake(f"{folder} holds something other than an unfinished fit; move it away")
     if resume and names and not any(name.startswith(kind[:-1]) for name in names):

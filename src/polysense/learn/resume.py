@@ -76,7 +76,7 @@ class Checkpoints:
 
     def _look(self, resume: bool) -> None:
         names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-        if self.folder.exists() and not all(_ours(name) for name in names):
+        if self.folder.exists() and not all(ours(name) for name in names):
             raise Mistake(f"{self.folder} holds something other than an unfinished fit; move it away")
         begun = self._read("begun") if "begun" in names else None
         if not resume:
@@ -115,7 +115,7 @@ class Checkpoints:
         return made
 
     def second(self, name: str = "tune") -> Checkpoints:
-        """The same folder for a training that follows, of towers or on pseudo-labels: its checkpoints have names of their own."""
+        """The same folder for a training that follows, of towers or on pseudo-labels, whose checkpoints have their own names."""
         other = copy.copy(self)
         other._name, other._number = name, 0
         if self.on:
@@ -313,7 +313,8 @@ def brief(values: Any) -> str:
     return hashlib.sha256(repr(list(values)).encode()).hexdigest()[:32]
 
 
-def _ours(name: str) -> bool:
+def ours(name: str) -> bool:
+    """The name is that of a thing in such a folder."""
     return name == "begun" or name.startswith(_OURS)
 
 
