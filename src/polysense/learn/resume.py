@@ -115,7 +115,7 @@ class Checkpoints:
         return made
 
     def second(self, name: str = "tune") -> Checkpoints:
-        """The same folder for a training that follows, of towers or on pseudo-labels, whose checkpoints have their own names."""
+        """The same folder for a training that follows (of towers, on pseudo-labels): its checkpoints have their own names."""
         other = copy.copy(self)
         other._name, other._number = name, 0
         if self.on:
