@@ -3,9 +3,10 @@
     python examples/pictures.py                  600 digits to learn from, half as many to judge; image.cnn
     python examples/pictures.py --encoders       every network from scratch, with CPU seconds
     python examples/pictures.py --stamps FOLDER  drawings and photographs by a pretrained tower and from scratch:
-                                                 what transfer learning is worth (FOLDER is made by polysense demo)
+                                                 what transfer learning is worth (FOLDER as polysense demo makes it;
+                                                 made where it is not there, 161 MB by apt-get download)
 
-The digits come with scikit-learn (Alpaydin and Kaynak 1998, 8 x 8 pixels, CC BY 4.0): nothing is downloaded.
+The digits come with scikit-learn (Alpaydin and Kaynak 1998, 8 x 8 pixels, CC BY 4.0): nothing is downloaded for them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 from pathlib import Path
 
 from scores import compared, judged
+from sources import stamps
 
 from polysense import Model
 
@@ -49,11 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--encoders", action="store_true", help="compare the encoders")
     parser.add_argument("--learn", type=int, default=600, metavar="N", help="digits to learn from, at most 1198")
-    parser.add_argument("--stamps", type=Path, help="folder that polysense demo made")
+    parser.add_argument("--stamps", type=Path, metavar="FOLDER", help="the demo's drawings and photographs instead")
     parser.add_argument("--out", type=Path, default=Path("polysense-pictures"), help="folder for pictures and model")
     given = parser.parse_args(arguments)
     if given.stamps:
-        train, test = given.stamps / "train.csv", given.stamps / "test.csv"
+        train, test = stamps(given.stamps) / "train.csv", given.stamps / "test.csv"
         return compared(STAMPS, ["picture"], train, test, "label", columns=dict.fromkeys(OTHERS, "ignore"), group="group")
     train, test = folders(given.out, given.learn)
     if given.encoders:

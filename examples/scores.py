@@ -36,7 +36,7 @@ def line(name: str, found: Mapping[str, Any], started: float, width: int = 34) -
 
 
 def compared(
-    encoders: Mapping[str, Mapping[str, Any]], columns: list[str], train: Path, test: Path, target: str, *,
+    encoders: Mapping[str, Mapping[str, Any]], columns: list[str], train: Path, test: Path, target: str, /, *,
     seeds: int = 1, epochs: int | None = None, **settings: Any,
 ) -> None:
     """Each encoder alone on the same records, without the regressions that a model otherwise mixes in.

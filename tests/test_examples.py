@@ -119,6 +119,13 @@ def test_pictures(example, tmp_path, capsys):
     assert len(list((tmp_path / "out/train").glob("*/*.png"))) == 60 and (tmp_path / "out/model/model.json").is_file()
 
 
+def test_pictures_of_the_stamps(example, tmp_path, capsys, monkeypatch):
+    pictures = example("pictures")
+    monkeypatch.setattr(pictures, "STAMPS", {"image.plain": {}, "image.cnn": {"pixels": 16, "widths": [8]}})
+    pictures.main(["--stamps", str(stamps(tmp_path / "data"))])
+    assert len(scores(capsys.readouterr().out)) == 2
+
+
 def test_texts(example, tmp_path, capsys):
     """The default way on a source package that lies there; sayings are cut where somebody is said to have said them."""
     place = tmp_path / "out/packages"
@@ -215,7 +222,7 @@ def test_an_unpacking_cut_short_is_begun_anew(example, tmp_path):
 DOCS = HERE.parent / "docs"
 
 
-@pytest.mark.parametrize("name", [*NAMES, "articles"])
+@pytest.mark.parametrize("name", [*NAMES, "articles", "README"])
 @pytest.mark.parametrize("folder", ["apps", "zh/apps"])
 def test_every_example_has_its_page_with_links_that_lead_somewhere(folder, name):
     """In both languages, the same commands and the same figures; a picture is small."""
@@ -224,7 +231,7 @@ def test_every_example_has_its_page_with_links_that_lead_somewhere(folder, name)
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (page.parent / link).exists(), link
         assert not link.endswith(".png") or (page.parent / link).stat().st_size < 100_000
-    for script in RECIPES if name == "articles" else [name]:
+    for script in {"articles": RECIPES, "README": []}.get(name, [name]):
         assert re.search(rf"^python examples/(articles/)?{script}\.py", text, re.MULTILINE), script
     twin = (DOCS / ("zh/apps" if folder == "apps" else "apps") / f"{name}.md").read_text(encoding="utf-8")
     for pattern in (r"^python examples/\S+(?: --[a-z]+)?", r"\.?\d*\.\d+ \[[^\]]*\]"):
