@@ -107,8 +107,9 @@ def cider(said: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[
     """(N,) CIDEr-D of each record, from 0 to 10.
 
     The mean over n = 1..4 of the cosine of TF-IDF vectors of n-grams, the answer's counts clipped to the reference's, times
-    exp(-(difference in length)^2 / (2 * 6^2)), averaged over references, times 10 (a text of two words reaches 5
-    only). The references of all N records tell how rare an n-gram is, so a figure holds for its set only. Source: Vedantam 2015, arXiv:1411.5726, eq. 1-4 and section 7.
+    exp(-(difference in length)^2 / (2 * 6^2)), averaged over references, times 10 (a text of two words reaches 5 only). The
+    references of all N records tell how rare an n-gram is, so a figure holds for its set only. Source: Vedantam 2015,
+    arXiv:1411.5726, eq. 1-4 and section 7.
 
     >>> said, meant = [["red", "apple"], ["blue", "car"]], [[["red", "apple"]], [["green", "car"]]]
     >>> cider(said, meant).round(2).tolist()
