@@ -57,7 +57,7 @@ CHINESE = {
     "mult": "两两交叉注意力",
     "transformer": "Transformer", "experts": "混合专家", "serial": "串行融合", "mean": "决策平均", "convex": "凸组合决策",
     "product": "专家乘积", "stacked": "堆叠",
-    "classify": "单标签分类", "regress": "回归", "multilabel": "多标签分类", "several": "多个目标",
+    "classify": "单标签分类", "regress": "回归", "multilabel": "多标签分类", "multitask": "多任务学习（多个目标）",
 }
 #: Settings of learning, beside the shelves.
 SETTINGS = {"train": "Training · 训练", "tune": "Tuning of towers · 微调", "auto": "Trying encoders · 试选编码器"}

@@ -26,13 +26,22 @@ VALUES = {
     "numbers": [10.5, -3.0, 7.25, 0.0, 10.5, 2.0],
     "labels": [["red", "round"], ["red"], [], ["round"], ["blue", "red"], ["round"]],
 }
+VALUES["several"] = [
+    (number, name, sets if i else None)
+    for i, (number, name, sets) in enumerate(zip(VALUES["numbers"], VALUES["classes"], VALUES["labels"], strict=True))
+]
+THREE = [
+    {"target": "column", "task": "regress"}, {"target": "a.b/c", "task": "classify", "options": {"smoothing": 0.1}},
+    {"target": "known", "task": "multilabel"},
+]
 #: Options beyond the defaults, so that each way is held to the laws.
 WAYS = {
     "regress": [{"error": "mae"}, {"error": "huber", "delta": 0.5}],
     "classify": [{"weights": "balanced", "smoothing": 0.2}, {"focal": 2.0}],
     "multilabel": [{"focal": 2.0, "smoothing": 0.1, "threshold": 0.3}],
+    "multitask": [{"targets": THREE, "weights": "column=3,known=0.5"}],
 }
-CASES = [(name, options) for name in tasks for options in [{}, *WAYS.get(name, [])]]
+CASES = [(name, options) for name in tasks for options in [*([] if name == "multitask" else [{}]), *WAYS.get(name, [])]]
 
 
 def fitted(name: str, **options):
@@ -52,7 +61,14 @@ def fused(batch: int = 6, dim: int = 8) -> Tokens:
     return Tokens.single(torch.randn(batch, dim))
 
 
-@pytest.fixture(params=CASES, ids=lambda case: " ".join([case[0], *map(str, case[1].values())]))
+def judged(task):
+    """Each target's task and its values of the six records, where they are known; most tasks have one target."""
+    for part in task.parts():
+        mine = part.of(VALUES[task.kind])
+        yield part, np.array([i for i, value in enumerate(mine) if value is not None]), [v for v in mine if v is not None]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: " ".join([case[0], *map(str, case[1].values())][:3])[:40])
 def task(request):
     return fitted(request.param[0], **request.param[1])
 
@@ -135,7 +151,8 @@ def test_a_teacher_that_agrees_teaches_nothing(task):
 
 
 def test_the_shelf_names_the_kind_without_importing(task):
-    assert tasks.about(task.name).kind == task.kind in VALUES and task.yardstick().kind == task.kind
+    assert tasks.about(task.name).kind == task.kind in VALUES
+    assert all(part.task.yardstick().kind == part.task.kind for part in task.parts())
 
 
 def test_order_of_records_does_not_matter(task):
@@ -153,32 +170,36 @@ def test_restored_answers_are_finite_and_judged(task):
     """Every measure is a number, or not defined: then None, never an error; intervals hold their value."""
     answers = task.restore(task.answer(task.head(8), fused()).detach().numpy())
     assert np.isfinite(answers).all() and answers.shape == (6, len(task.prior()))
-    ruler, targets = task.yardstick(), task.judged(VALUES[task.kind])
-    for rows in (np.arange(6), np.arange(1), np.zeros(0, int)):
-        found = ruler.judge(answers[rows], targets[rows], Resamples(len(rows), samples=20)).scores()
-        assert list(found) == list(ruler.measures) and set(ruler.short) <= set(found) and ruler.main in ruler.short
-        for score in found.values():
-            assert score["value"] is None or score["low"] <= score["value"] <= score["high"]
-    assert ruler.known(targets).all() and np.isfinite(ruler.losses(ruler.own(answers, targets), targets)).all()
+    for part, at, values in judged(task):
+        ruler, targets, mine = part.task.yardstick(), part.task.judged(values), answers[at][:, part.columns]
+        for rows in (np.arange(len(at)), np.arange(1), np.zeros(0, int)):
+            found = ruler.judge(mine[rows], targets[rows], Resamples(len(rows), samples=20)).scores()
+            assert list(found) == list(ruler.measures) and set(ruler.short) <= set(found) and ruler.main in ruler.short
+            for score in found.values():
+                assert score["value"] is None or score["low"] <= score["value"] <= score["high"]
+        assert ruler.known(targets).all() and np.isfinite(ruler.losses(ruler.own(mine, targets), targets)).all()
 
 
 def test_a_missing_target_is_not_known(task):
-    targets = task.judged([VALUES[task.kind][0], None])
-    assert task.yardstick().known(targets).tolist() == [True, False]
+    for part, _, values in judged(task):
+        targets = part.task.judged([values[0], None])
+        assert part.task.yardstick().known(targets).tolist() == [True, False]
 
 
 def test_the_truth_is_the_best_answer(task):
     """What is said of each record's own target is never judged worse than the prior, by the loss and by the test."""
-    ruler, targets = task.yardstick(), task.judged(VALUES[task.kind])
-    prior = np.tile(task.restore(task.prior()), (6, 1))
-    truth = {
-        "classes": lambda: np.eye(len(task.prior()))[targets], "numbers": lambda: targets[:, None],
-        "labels": lambda: targets[:, : len(task.prior())],
-    }[task.kind]().astype(float)
-    assert ruler.merit(truth, targets) > ruler.merit(prior, targets)
-    assert ruler.p_worse(truth, prior, targets) > 0.9 and ruler.p_worse(prior, truth, targets) < 0.1
-    assert ruler.p_worse(prior, prior, targets) == pytest.approx(0.5)
-    assert task.decode(truth) == task.decode(truth[::-1])[::-1] and len(task.columns()) in (0, len(task.prior()))
+    for one, at, values in ((part.task, at, values) for part, at, values in judged(task)):
+        ruler, targets, width = one.yardstick(), one.judged(values), len(one.prior())
+        prior = np.tile(one.restore(one.prior()), (len(at), 1))
+        truth = {
+            "classes": lambda targets=targets, width=width: np.eye(width)[targets],
+            "numbers": lambda targets=targets: targets[:, None],
+            "labels": lambda targets=targets, width=width: targets[:, :width],
+        }[one.kind]().astype(float)
+        assert ruler.merit(truth, targets) > ruler.merit(prior, targets)
+        assert ruler.p_worse(truth, prior, targets) > 0.9 and ruler.p_worse(prior, truth, targets) < 0.1
+        assert ruler.p_worse(prior, prior, targets) == pytest.approx(0.5)
+        assert one.decode(truth) == one.decode(truth[::-1])[::-1] and len(one.columns()) in (0, width)
 
 
 def test_the_prior_answers_where_everything_is_missing(task):

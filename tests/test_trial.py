@@ -144,7 +144,7 @@ def test_everything_is_tried_on_the_view_alone_and_remembered(tiny_on_disk, tmp_
     again = Model.load(tmp_path / "m")
     assert again.made_["tried"]["text"] == facts and again.encoders["text"] == facts["chosen"]
     assert f"* {facts['chosen']}" in cli._about_model(tmp_path / "m")
-    shown = shown_made(again.made_, {}, {}, 0.5, "x")["tried"]["text"]
+    shown = shown_made(again.made_, {}, {}, {"": 0.5}, "x", {"": "classes"})["tried"]["text"]
     assert set(shown) == set(tried) and f" * {facts['why']}" in shown[facts["chosen"]]
     assert "log loss" in shown["text.bag"] and "short training" in shown["text.bag"]
 
@@ -207,7 +207,7 @@ def test_too_few_validation_records_keep_the_default(capsys):
     facts = made.made_["tried"]["text"]
     assert facts["tried"] == [] and facts["why"].startswith("fewer than 30 training or validation records have it")
     assert "text: nothing tried" in capsys.readouterr().err
-    assert shown_made(made.made_, {}, {}, 0.5, "x")["tried"]["text"] == {facts["chosen"]: facts["why"]}
+    assert shown_made(made.made_, {}, {}, {"": 0.5}, "x", {"": "classes"})["tried"]["text"] == {facts["chosen"]: facts["why"]}
 
 
 def test_a_candidate_that_refuses_is_named_and_left_out(monkeypatch):

@@ -116,7 +116,7 @@ def demo(
 )
 def fit(
     table: Table,
-    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to predict.", show_default=False)] = None,
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to predict; several at once with commas.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the model; a model there is replaced.", show_default=False)] = None,
     columns: Annotated[list[str], typer.Option(metavar="NAME=KIND,...", help="Kinds where the guess is to be overruled: text, image, audio, number, category, date, flag, id or ignore; may be repeated.", rich_help_panel=COLUMNS)] = [],
     views: Annotated[list[str], typer.Option(metavar="VIEW=COLUMN+COLUMN", help="Columns that form one view together: texts are joined by a newline, pictures and sounds stand in one record; may be repeated.", rich_help_panel=COLUMNS)] = [],
@@ -125,7 +125,7 @@ def fit(
     valid: Annotated[Path | None, typer.Option(metavar="TABLE", help="Validation table. [default: a fifth of TABLE]", show_default=False, rich_help_panel=RECORDS)] = None,
     on_bad: Annotated[str | None, typer.Option(metavar="POLICY", help="Unreadable cells: error, mask or drop. [default: mask]", show_default=False, rich_help_panel=RECORDS)] = None,
     max_bad: Annotated[float | None, typer.Option(metavar="SHARE", help="Share of a column's cells that may be unreadable. [default: 0.2]", show_default=False, rich_help_panel=RECORDS)] = None,
-    task: Annotated[str | None, typer.Option(metavar="NAME", help="Task, see: polysense list tasks. [default: guessed: classify, or regress for a target of many numbers]", show_default=False, rich_help_panel=PARTS)] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME|TARGET=NAME,...", help="Task, see: polysense list tasks; of several targets one for all, or one for each. [default: guessed: classify, or regress for a target of many numbers]", show_default=False, rich_help_panel=PARTS)] = None,
     fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion, see: polysense list fusions. [default: concat]", show_default=False, rich_help_panel=PARTS)] = None,
     encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders. image.pretrained:TOWER takes a tower's name, a folder or a hub id. VIEW=auto tries those there are and lets validation choose; auto alone does so for all other views. May be repeated.", rich_help_panel=PARTS)] = [],
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as train.epochs=20, fusion.heads=2, task.smoothing=0, VIEW.pixels=64, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
@@ -521,19 +521,29 @@ def _answer_lines(model: Any, answers: Any) -> tuple[list[str], Iterator[tuple[A
 
     bad = {cell["row"] for cell in answers.bad_cells if cell["action"] != LEFT_OUT}
     dropped = bad if model.on_bad == "drop" else set()
-    names = model.task_.columns()
+    parts = model.task_.parts()
+    several = len(parts) > 1
+    names = [f"prediction_{part.name}" for part in parts] if several else ["prediction"]
+    shown = []  # columns of the answers that are written: probabilities
+    for part in parts:
+        for place, name in enumerate(part.task.columns()):
+            names.append(name.replace("probability_", f"probability_{part.name}_", 1) if several else name)
+            shown.append((part.columns.start or 0) + place)
     named = model.schema_.id_column if model.schema_.id_column in answers.records.names else None
+
+    def written(prediction: Any) -> list[Any]:
+        return [part.task.write(one) for part, one in zip(parts, prediction if several else [prediction], strict=True)]
 
     def lines() -> Iterator[tuple[Any, ...]]:
         for part in blocks(len(answers.records)):  # a large table's answers as Python numbers would fill the memory
             rows = np.arange(part.start, part.stop)
             ids = [(value,) for value in answers.records.column(named, rows)] if named else [()] * len(rows)
             said = model.task_decode(answers.answers[part])
-            numbers = answers.answers[part].astype(float).round(6)[:, : len(names)].tolist()
+            numbers = answers.answers[part][:, shown].astype(float).round(6).tolist()
             for row, own, one, p in zip(rows.tolist(), ids, said, numbers, strict=True):
-                yield (row, *own, *([None] * (1 + len(names)) if row in dropped else [model.task_.write(one), *p]))
+                yield (row, *own, *([None] * len(names) if row in dropped else [*written(one), *p]))
 
-    return ["row", *(["id"] if named else []), "prediction", *names], lines()
+    return ["row", *(["id"] if named else []), *names], lines()
 
 
 def _print_csv(names: list[str], lines: Iterator[tuple[Any, ...]]) -> None:
@@ -560,16 +570,14 @@ def _show_some(model: Any, test: Path, count: int = 5) -> None:
 
 def _about_model(folder: Path) -> str:
     from . import store
+    from .judge.card import of_targets
     from .judge.evaluate import number, words
     from .talk import counted
 
     facts, _ = store.load(folder)
-    recipe, made, data = facts["recipe"], facts["made"], facts["data"]
+    recipe, made, data, each = facts["recipe"], facts["made"], facts["data"], of_targets(facts)
     lines = [
-        f"{folder}: {recipe['task']} '{recipe['target']}'" + (
-            f" into {len(facts['classes'])} {facts.get('answers', 'classes')}: " + ", ".join(map(str, facts["classes"][:20]))
-            + (" ..." if len(facts["classes"]) > 20 else "") if facts["classes"] else ", a number"
-        ),
+        *(_about_target(one, f"{folder}: " if one is each[0] else " " * (len(str(folder)) + 2)) for one in each),
         f"fusion {recipe['fusion']}, seed {recipe['seed']}, {data['train']} training and {data['valid']} validation records, "
         f"{made['cpu_seconds']} CPU s, {made['date']}",
         *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
@@ -581,14 +589,25 @@ def _about_model(folder: Path) -> str:
         f"{counted(len(data['bad_cells']), 'bad cell')} in training",
         "made with " + ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version),
     ]
-    if facts["valid"] and facts["valid"]["scores"]:
-        main = facts["valid"].get("main", "accuracy")
-        score = facts["valid"]["scores"][main]
-        if score["value"] is not None:
-            lines.append(f"validation {words(main)} " + " ".join(
-                (number(score["value"], main), f"[{number(score['low'], main)}, {number(score['high'], main)}]")
-            ))
+    for one in each:
+        if one["valid"] and one["valid"]["scores"]:
+            main = one["valid"].get("main", "accuracy")
+            score, of = one["valid"]["scores"][main], f" of '{one['recipe']['target']}'" if len(each) > 1 else ""
+            if score["value"] is not None:
+                lines.append(f"validation {words(main)}{of} " + " ".join(
+                    (number(score["value"], main), f"[{number(score['low'], main)}, {number(score['high'], main)}]")
+                ))
     return "\n".join(lines)
+
+
+def _about_target(facts: dict[str, Any], before: str) -> str:
+    """What is predicted of a target."""
+    recipe, classes = facts["recipe"], facts["classes"]
+    task = recipe["task"] if isinstance(recipe["task"], str) else recipe["task"][recipe["target"]]
+    return f"{before}{task} '{recipe['target']}'" + (
+        f" into {len(classes)} {facts.get('answers', 'classes')}: " + ", ".join(map(str, classes[:20]))
+        + (" ..." if len(classes) > 20 else "") if classes else ", a number"
+    )
 
 
 def _tried(tried: dict[str, Any] | None) -> list[str]:

@@ -190,7 +190,8 @@ class Task:
 
     Class attributes:
         kind: what an answer is: "classes" (probabilities of one of C classes), "labels" (of each of L labels)
-            or "numbers". It decides which regressions are its rivals and how the report shows it.
+            or "numbers". It decides which regressions are its rivals and how the report shows it. "several": it is made
+            of others, see ``parts``.
         needs_positions: the head reads positions (a caption's attention), so the fusion must keep them.
         averages: answers of several members may be averaged.
         late: views may be answered one by one (late fusion, a head per view).
@@ -315,6 +316,15 @@ class Part(NamedTuple):
         if self.place is None:
             return targets
         return [None if one is None else one[self.place] for one in targets]
+
+    def arrays(self, targets: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``Task.encode`` gave, this target's part of it under the names that its own task gives.
+
+        >>> Part("b", Task(), slice(0, 1), 1).arrays({"0 label": 1, "1 label": 2, "1 known": 3})
+        {'label': 2, 'known': 3}
+        """
+        before = "" if self.place is None else f"{self.place} "
+        return {key.removeprefix(before): value for key, value in targets.items() if key.startswith(before)}
 
 
 def digest(tree: Any) -> str:

@@ -21,11 +21,11 @@ from .data.tables import Table
 from .errors import BadModel, PolysenseError
 from .judge.card import card
 from .layers import Condition
-from .learn import blend
+from .learn import beside, blend
+from .learn.beside import each, one_or_each
 from .learn.choose import encoder_again, full_name, tower_copies
 from .learn.plan import Plan
 from .learn.resume import brief, content
-from .learn.rivals import Rivals
 from .network import Encoders, Network
 from .registry import modalities, tasks
 
@@ -36,8 +36,8 @@ class Learned:
 
     Attributes:
         plains: {view: plain features} for the rivals.
-        rivals: regressions per subset of views.
-        share: of the answer that the regressions give.
+        rivals: regressions per subset of views; of several targets {target: regressions}.
+        share: of the answer that the regressions give, likewise.
         facts: JSON of ``history``, ``data``, ``made`` and ``valid``.
         parts: of several models that answer together, what each has learned; network, plain features and rivals
             are then the first one's.
@@ -47,8 +47,8 @@ class Learned:
     task: Any
     schema: Schema
     plains: dict[str, Plain]
-    rivals: Rivals
-    share: blend.Share
+    rivals: Any
+    share: Any
     facts: dict[str, Any]
     parts: list[Learned] = field(default_factory=list)
 
@@ -72,16 +72,15 @@ def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towe
             "encoders": {view: full_name(encoder) for view, encoder in network.encoders.encoders.items()},
         },
         "towers": {view: part["state"]["tower"] for view, part in encoders.items() if "tower" in part["state"]},
-        "answers": learned.task.kind, "classes": list(learned.task.classes),
-        "schema": learned.schema.to_json(), "regressions": vars(learned.share),
+        "schema": learned.schema.to_json(), **_about_targets(learned.task, learned.share),
     }
     task = learned.task
-    if getattr(task, "counts", None) is not None:
-        facts["counts"] = [int(count) for count in task.counts]  # training records of each class
     name = folder.resolve().name
     trees = {"model": {"encoders": encoders, "task": _task_part(task), "weights": _weights(network)}}
     if learned.parts:
-        facts["models"] = [{"regressions": vars(part.share), "seed": part.facts["made"]["seed"]} for part in learned.parts]
+        facts["models"] = [
+            {"regressions": _shares_told(part.share), "seed": part.facts["made"]["seed"]} for part in learned.parts
+        ]
         trees |= {
             f"part-{k}": {
                 "encoders": encoder_parts(part.network.encoders), "task": _task_part(part.task),
@@ -97,6 +96,26 @@ def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towe
     store.save(folder, facts, trees, copies, {"README.md": card(facts, name).encode()})
 
 
+def _about_targets(task: Any, share: Any) -> dict[str, Any]:
+    """What is to be read of the answers; of several targets under their names too."""
+    facts = {"answers": task.kind, "classes": list(task.classes), "regressions": _shares_told(share)}
+    if getattr(task, "counts", None) is not None:
+        facts["counts"] = [int(count) for count in task.counts]  # training records of each class
+    if len(task.parts()) > 1:
+        facts["targets"] = {part.name: _about_targets(part.task, one) for part, one in each(task, share)}
+    return facts
+
+
+def _shares_told(share: Any) -> dict[str, Any]:
+    return {name: vars(one) for name, one in share.items()} if isinstance(share, dict) else vars(share)
+
+
+def _shares_again(told: Mapping[str, Any], task: Any) -> Any:
+    """Undo ``_shares_told``."""
+    parts = task.parts()
+    return one_or_each(task, [blend.Share(**(told[part.name] if len(parts) > 1 else told)) for part in parts])
+
+
 def _task_part(task: Any) -> dict[str, Any]:
     return {"options": _options_of(task), "state": task.state()}
 
@@ -109,7 +128,7 @@ def _rivals_part(learned: Learned, first: Learned | None) -> dict[str, Any] | No
     """None where they are those of the first of several models."""
     if first is not None and learned.rivals is first.rivals:
         return None
-    return {"plain": {view: part.state() for view, part in learned.plains.items()}, "state": learned.rivals.state()}
+    return {"plain": {view: part.state() for view, part in learned.plains.items()}, "state": beside.state(learned.rivals)}
 
 
 def load(folder: str | Path, own: Mapping[str, torch.nn.Module] | None = None) -> tuple[dict[str, Any], Learned]:
@@ -149,9 +168,9 @@ def _again(
         learned.append(_part_again(
             folder, facts, parts[f"part-{k}"], part, schema, about["regressions"], mine, learned[0] if k else None
         ))
-    task = tasks.make(recipe["task"], **parts["model"]["task"]["options"])
+    task = tasks.make(Plan.of(recipe["fusion"], recipe["task"], recipe["options"]).task, **parts["model"]["task"]["options"])
     task.load(parts["model"]["task"]["state"])
-    first, share = learned[0], blend.Share(**facts["regressions"])
+    first, share = learned[0], _shares_again(facts["regressions"], task)
     return recipe, Learned(first.network, task, schema, first.plains, first.rivals, share, known, learned)
 
 
@@ -167,7 +186,7 @@ def _part_again(
     """
     recipe = facts["recipe"]
     plan = Plan.of(recipe["fusion"], recipe["task"], recipe["options"])
-    task = tasks.make(recipe["task"], **tree["task"]["options"])
+    task = tasks.make(plan.task, **tree["task"]["options"])
     task.load(tree["task"]["state"])
     encoders, conditions = encoders_again(tree["encoders"], own, folder)
     weights = {key: torch.tensor(value) for key, value in tree["weights"].items()}
@@ -188,8 +207,8 @@ def _part_again(
     if tree["rivals"] is None:
         plains, rivals = first.plains, first.rivals
     else:
-        plains, rivals = plains_again(tree["rivals"]["plain"], schema), Rivals.load(tree["rivals"]["state"])
-    return Learned(network.eval(), task, schema, plains, rivals, blend.Share(**share), known)
+        plains, rivals = plains_again(tree["rivals"]["plain"], schema), beside.load(tree["rivals"]["state"])
+    return Learned(network.eval(), task, schema, plains, rivals, _shares_again(share, task), known)
 
 
 def encoder_parts(encoders: Encoders) -> dict[str, dict[str, Any]]:

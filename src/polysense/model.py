@@ -33,15 +33,17 @@ from .data.tables import (
     joined_groups,
     judge_targets,
     open_table,
+    open_targets,
     row_name,
     scored,
     target_faults,
     unlabelled,
 )
+from .data.targets import named
 from .errors import BadOption, NotFitted, memory_told
 from .hub import find_model
 from .judge import notebook
-from .judge.each import asked, evaluate_each
+from .judge.each import asked, by_target, evaluate_each
 from .judge.evaluate import words
 from .judge.facts import data_facts, fingerprint, made_facts, shown_made, versions
 from .learn import beside, pseudo
@@ -50,7 +52,7 @@ from .learn.board import Board
 from .learn.choose import choose_encoders, full_name
 from .learn.features import Encoded, Prepared, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
-from .learn.late import fit_late, fresh, out_of_fold, sentence
+from .learn.late import fit_late, fresh, out_of_fold, sentences
 from .learn.loop import train
 from .learn.plan import AUTO, Plan, check_several, named_views
 from .learn.resume import Checkpoints
@@ -73,8 +75,10 @@ class Model(ClassifierMixin, BaseEstimator):
     Any view may be missing in any record, in training and at prediction.
 
     Args:
-        target: column to predict; may be left out if ``fit`` gets ``y``.
-        task: name of a task, see ``polysense list tasks``; guessed from the target if None.
+        target: column to predict; may be left out if ``fit`` gets ``y``. Several at once: a list of names, or names with
+            commas ("price,kind"; a column of that very name is meant before the names in it).
+        task: name of a task, see ``polysense list tasks``; guessed from the target if None. Of several targets: one for
+            all, or {target: name}, also as "price=regress,kind=classify"; those left out are guessed.
         columns: {column: kind} where the guess is to be overruled.
         views: {view: columns that form it together}: {"both": ["title", "body"]} or {"both": "title+body"}. Texts are
             joined by a newline, pictures and sounds stand in one record; they are no views of their own any more.
@@ -101,10 +105,10 @@ class Model(ClassifierMixin, BaseEstimator):
         seeds: fit so many models, of this seed and those after it, on the same records, and average their answers.
 
     Attributes:
-        classes_: (C,) after fit.
+        classes_: (C,) after fit; of several targets a list of them, None for numbers.
         schema_: columns, kinds and reasons.
         history_: one dict per epoch.
-        rivals_: the plain baselines trained beside the model.
+        rivals_: the plain baselines trained beside the model; of several targets {target: baselines}.
         data_report_: what was found in the table.
         valid_: evaluation on the validation records.
 
@@ -115,7 +119,8 @@ class Model(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, target: str | None = None, *, task: str | None = None, columns: Mapping[str, str] | None = None,
+        self, target: str | Sequence[str] | None = None, *, task: str | Mapping[str, str] | None = None,
+        columns: Mapping[str, str] | None = None,
         views: Mapping[str, str | Sequence[str]] | None = None, fusion: str = "concat",
         encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
         group: str | None = None, seed: int = 0, split: str | None = None, on_bad: str = "mask", max_bad: float = 0.2,
@@ -152,14 +157,14 @@ class Model(ClassifierMixin, BaseEstimator):
     # --- learning --------------------------------------------------------------------------------
 
     def fit(
-        self, records: Any, y: Sequence[Any] | None = None, valid: Any = None, *,
+        self, records: Any, y: Any = None, valid: Any = None, *,
         checkpoints: str | Path | None = None, resume: bool = False,
     ) -> Model:
         """Learn from records.
 
         Args:
             records: path of a table, list of dicts, pandas frame, or ``Records``.
-            y: targets, if they are no column of the records.
+            y: targets, if they are no column of the records; several as a frame, {target: values}, or (N, T).
             valid: validation records, likewise; (records, y) if ``y`` is given. Otherwise a fifth of
                 the training records, whole groups together.
             checkpoints: folder where an unfinished fit is kept, until ``save`` has written its model.
@@ -176,7 +181,10 @@ class Model(ClassifierMixin, BaseEstimator):
         job = self._begin(records, y, valid)
         self._look(job)
         job.kept = self._kept(job, checkpoints, resume)
-        what = counted(len(job.task.classes), "class") if job.task.kind == "classes" else job.task.name
+        what = ", ".join(
+            counted(len(part.task.classes), "class") if part.task.kind == "classes" else part.task.name
+            for part in job.task.parts()
+        )
         work = f"learning {what} from {counted(len(job.train_rows), 'record')}"
         cure = "fewer classes or records need less, and so do a smaller train.members and train.dim"
         with memory_told(work, cure), job.kept:
@@ -187,7 +195,7 @@ class Model(ClassifierMixin, BaseEstimator):
             self._finish(job)
         return self
 
-    def _begin(self, records: Any, y: Sequence[Any] | None, valid: Any) -> _Job:
+    def _begin(self, records: Any, y: Any, valid: Any) -> _Job:
         """Check the settings, open the tables, divide their records."""
         talk, started, began = Talk(self.verbose), time.process_time(), time.monotonic()
         job = _Job(*begin(self.get_params(deep=False), records, y, valid, talk.say), talk=talk, started=started, began=began)
@@ -212,8 +220,9 @@ class Model(ClassifierMixin, BaseEstimator):
         job.task = tasks.make(job.name, **job.plan.options["task"])
         job.targets = [value for table in job.tables for value in table.targets]
         job.task.fit([job.targets[i] for i in job.train_rows])
-        job.task.check(len(job.train_rows), self.target)
-        job.talk.say(job.task.about(self.target))
+        target = job.names[0] if job.names else None
+        job.task.check(len(job.train_rows), target)
+        job.talk.say(job.task.about(target))
 
     def _kept(self, job: _Job, folder: str | Path | None, resume: bool) -> Checkpoints:
         """Where this fit is kept while it is unfinished; another table or other settings are told from these facts."""
@@ -374,9 +383,10 @@ class Model(ClassifierMixin, BaseEstimator):
                 )
 
         said = job.kept.stage("out-of-fold", answers, lambda found: {"answers": found}, lambda tree: tree["answers"])
-        target = next(iter(job.labels.values()))[rows]
-        job.fusing = fit_late(job.network, said, job.found.present_NV[rows], target)
-        job.talk.say(sentence(fusion.name, job.fusing))
+        targets = {key: value[rows] for key, value in job.labels.items()}
+        job.fusing = fit_late(job.network, said, job.found.present_NV[rows], targets)
+        for line in sentences(fusion.name, job.fusing):
+            job.talk.say(line)
 
     def _left(self, job: _Job) -> Callable[[], float] | None:
         """Seconds that the time limit leaves; None without one."""
@@ -462,8 +472,9 @@ class Model(ClassifierMixin, BaseEstimator):
     def _accept(self, learned: keep.Learned) -> None:
         self.network_, self.task_, self.schema_ = learned.network, learned.task, learned.schema
         self.plains_, self.rivals_, self.regressions_ = learned.plains, learned.rivals, learned.share
-        if learned.task.classes:
-            self.classes_ = np.array(learned.task.classes)
+        classes = [np.array(part.task.classes) if part.task.classes else None for part in learned.task.parts()]
+        if len(classes) > 1 or classes[0] is not None:
+            self.classes_ = classes if len(classes) > 1 else classes[0]
         self.history_, self.data_report_ = learned.facts["history"], learned.facts["data"]
         self.made_, self.valid_ = learned.facts["made"], learned.facts["valid"]
         if learned.parts:
@@ -471,7 +482,7 @@ class Model(ClassifierMixin, BaseEstimator):
                 type(self)(**self.get_params(deep=False) | {
                     "folds": None, "seeds": 1, "seed": part.facts["made"]["seed"],
                 })._accepted(part) for part in learned.parts
-            ], list(learned.task.classes))
+            ], learned.task)
             self.rivals_, self.regressions_ = self.several_.rivals(), self.several_.share()
 
     def _accepted(self, learned: keep.Learned) -> Model:
@@ -487,24 +498,36 @@ class Model(ClassifierMixin, BaseEstimator):
     # --- answering -------------------------------------------------------------------------------
 
     def predict(self, records: Any) -> np.ndarray:
-        """(N,) predictions, one for every record in its order."""
-        said = self.task_decode(self.answers(records).answers)
-        if self.task_.kind == "labels":  # sets of several sizes
+        """(N,) predictions, one for every record in its order; of several targets (N, T), numbers where all are."""
+        said, parts = self.task_decode(self.answers(records).answers), self.task_.parts()
+        kinds = {part.task.kind for part in parts}
+        if len(parts) > 1:
+            found = np.empty((len(said), len(parts)), float if kinds == {"numbers"} else object)
+            for row, one in enumerate(said):
+                for place, value in enumerate(one):
+                    found[row, place] = value
+            return found
+        if kinds == {"labels"}:  # sets of several sizes
             found = np.empty(len(said), object)
             found[:] = said
             return found
         return np.array(said)
 
-    def predict_proba(self, records: Any) -> np.ndarray:
+    def predict_proba(self, records: Any) -> np.ndarray | list[np.ndarray | None]:
         """(N, C) probabilities in the order of ``classes_``; the training prior where nothing is present.
+
+        Of several targets a list of them, as in scikit-learn; None for those that are numbers.
 
         Raises:
             BadOption: the answers are numbers.
         """
         self._ready()
-        if self.task_.kind == "numbers":
+        parts = self.task_.parts()
+        if all(part.task.kind == "numbers" for part in parts):
             raise BadOption(f"the task {self.task_.name} answers with numbers, which have no probabilities; call predict")
-        return self.answers(records).answers
+        answers = self.answers(records).answers
+        found = [None if part.task.kind == "numbers" else answers[:, part.columns] for part in parts]
+        return found if len(parts) > 1 else found[0]
 
     def task_decode(self, answers: np.ndarray) -> list[Any]:
         """Answers -> predictions as the target holds them."""
@@ -523,21 +546,39 @@ class Model(ClassifierMixin, BaseEstimator):
             answers = self._mixed(tokens, found.plain, found.present_NV)
         return Answers(
             records, answers, found.present_NV, joined.faults(cells), self._remarks(records, cells),
-            classes=list(self.task_.classes), views=list(found.names),
+            classes=list(self.task_.classes), views=list(found.names), task=self.task_,
         )
 
-    def score(self, records: Any, y: Sequence[Any] | None = None) -> float:
-        """Accuracy on the records that have a target; R² of numbers, the share of right sets of labels, as in scikit-learn."""
+    def score(self, records: Any, y: Any = None) -> float:
+        """Accuracy on the records that have a target; R² of numbers, the share of right sets of labels, as in scikit-learn.
+
+        Of several targets the mean of theirs.
+        """
         self._ready()
-        table = scored(open_table(records, self.target, y, lambda note: None, self.task_.kind, self._separator()))
-        targets = self.task_.judged([table.targets[row] for row in table.rows])
-        answers = self.answers(table.records).answers[table.rows]
-        name = {"classes": "accuracy", "numbers": "r2", "labels": "subset_accuracy"}[self.task_.kind]
-        once = Resamples(len(targets), samples=1)
-        return self.task_.yardstick().judge(answers, targets, once, measures=[name]).values[name]
+        table = scored(self._open(records, y, lambda note: None))
+        answers, found = self.answers(table.records).answers, []
+        for aim in beside.aims_of(self.task_, table.targets):
+            rows = np.flatnonzero(aim.has_N)
+            name = {"classes": "accuracy", "numbers": "r2", "labels": "subset_accuracy"}[aim.task.kind]
+            once = Resamples(len(rows), samples=1)
+            mine = aim.yardstick.judge(answers[rows][:, aim.part.columns], aim.judged[rows], once, measures=[name])
+            found.append(mine.values[name])
+        return float(np.mean(found)) if len(found) > 1 else found[0]
+
+    def _open(self, records: Any, y: Any, say: Callable[[str], None]) -> Table:
+        """Records with their targets, read as the tasks read them."""
+        parts = self.task_.parts()
+        kinds, separators = zip(*((part.task.kind, getattr(part.task, "separator", ";")) for part in parts), strict=True)
+        if len(parts) > 1:
+            return open_targets(records, self._targets(), y, say, kinds, separators)
+        return open_table(records, next(iter(self._targets()), None), y, say, kinds[0], separators[0])
+
+    def _targets(self) -> list[str]:
+        """Names of the targets."""
+        return [part.name for part in self.task_.parts() if part.name] or named(self.target, [self.target])
 
     def evaluate(
-        self, records: Any, y: Sequence[Any] | None = None, *, subsets: bool = False, by: str | None = None,
+        self, records: Any, y: Any = None, *, subsets: bool = False, by: str | None = None,
         samples: int = 1000, measures: str | Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Scores with intervals beside the baselines; with ``subsets`` every set of views and its specialist.
@@ -548,7 +589,7 @@ class Model(ClassifierMixin, BaseEstimator):
             measures: names of further measures, or "all"; see ``metrics.more``.
 
         Returns:
-            The dict that ``polysense evaluate --json`` writes.
+            The dict that ``polysense evaluate --json`` writes; of several targets {"targets": {name: such a dict}}.
 
         Raises:
             BadTable: more than ``max_bad`` of a column's cells cannot be read.
@@ -558,7 +599,7 @@ class Model(ClassifierMixin, BaseEstimator):
         self._ready()
         wanted = asked(measures, self.task_)
         talk = Talk(self.verbose)
-        table = scored(open_table(records, self.target, y, talk.say, self.task_.kind, self._separator()))
+        table = scored(self._open(records, y, talk.say))
         judge_targets(table, on_bad=self.on_bad, max_bad=self.max_bad)
         values = None if by is None else column_of(table.records, by)
         cells, found, tokens = self._read(table.records, rivals=True)
@@ -573,7 +614,12 @@ class Model(ClassifierMixin, BaseEstimator):
         )
         bad = table.faults + joined.faults(cells)
         talk.bad_cells(bad, len(table.records))
-        return result | {"bad_cells": bad}
+        if "targets" not in result:
+            return result | {"bad_cells": bad}
+        for name, one in result["targets"].items():
+            others = set(result["targets"]) - {name}
+            one["bad_cells"] = [cell for cell in bad if cell["column"] not in others]
+        return result
 
     def report(self, evaluation: Mapping[str, Any], records: Any, title: str = "", lang: str = "en") -> str:
         """An evaluation as one HTML page without outside resources.
@@ -593,18 +639,22 @@ class Model(ClassifierMixin, BaseEstimator):
 
         say, records = Words(lang), as_records(records)
         encoders = dict(self.network_.encoders.encoders.items())
+        source, cells = records.source, read_cells(records, self.schema_)
+        shares = beside.each(self.task_, self.regressions_)
         recipe = {
-            "target": self.target, "task": self.task_.name,
+            "target": self.target, **self._told(),
             **{name: getattr(self, name) for name in ("columns", "views", "fusion")},
             "encoders": self._encoders(),
             **{name: getattr(self, name) for name in ("options", "group", "seed", "split", "on_bad", "max_bad")},
         }
         return html(
-            evaluation, title=title or say("title", target=self.target or say("target"), source=records.source), lang=lang,
-            history=self.history_, mistakes=with_cells(evaluation["mistakes"], read_cells(records, self.schema_)),
+            evaluation, title=title or say("title", target=say("comma").join(self._targets()) or say("target"), source=source),
+            lang=lang, history=self.history_,
+            mistakes={name: with_cells(one["mistakes"], cells) for name, one in by_target(evaluation)},
             data=self.data_report_,
             made=shown_made(
-                self.made_, recipe, encoders, self.regressions_.weight, fingerprint(self.network_), self.task_.kind
+                self.made_, recipe, encoders, {part.name: share.weight for part, share in shares},
+                fingerprint(self.network_), {part.name: part.task.kind for part, _ in shares},
             ),
         )
 
@@ -636,7 +686,7 @@ class Model(ClassifierMixin, BaseEstimator):
         return cells, *self._numbers(cells, rivals=rivals)
 
     def _cells(self, records: Records) -> dict[str, Cells]:
-        check_common(records, self.schema_, (self.target, self.group, self.split))
+        check_common(records, self.schema_, (*self._targets(), self.group, self.split))
         return read_cells(records, self.schema_)
 
     def _numbers(
@@ -663,17 +713,13 @@ class Model(ClassifierMixin, BaseEstimator):
     def _remarks(self, records: Records, cells: ViewCells) -> list[str]:
         """What a user should know of a table that an answer was asked for."""
         remarks = list(records.notes)
-        if self.group and self.group not in records.names and self.target in records.names:
+        if self.group and self.group not in records.names and set(self._targets()) & set(records.names):
             remarks.append(f"{records.source} lacks the group column '{self.group}': intervals are over single records")
-        remarks += column_remarks(records, self.schema_, (self.target, self.group, self.split))
+        remarks += column_remarks(records, self.schema_, (*self._targets(), self.group, self.split))
         for mine in cells.values():
             if mine.outside:
                 remarks.append(_outside(mine))
         return remarks
-
-    def _separator(self) -> str:
-        """Between labels in a target's cell."""
-        return getattr(self.task_, "separator", ";")
 
     def _ready(self) -> None:
         if not hasattr(self, "network_"):
@@ -685,8 +731,11 @@ class Model(ClassifierMixin, BaseEstimator):
         if not hasattr(self, "network_"):
             return notebook.settings_html({k: v for k, v in settings.items() if v != getattr(type(self)(), k)})
         return notebook.model_html(
-            target=self.target, classes=list(self.task_.classes), encoders=self._encoders(), fusion=self.fusion,
-            regressions=self.regressions_.weight, data=self.data_report_, made=self.made_, valid=self.valid_,
+            targets=[
+                (part.name or self.target, list(part.task.classes), share.weight)
+                for part, share in beside.each(self.task_, self.regressions_)
+            ],
+            encoders=self._encoders(), fusion=self.fusion, data=self.data_report_, made=self.made_, valid=self.valid_,
         )
 
     def _repr_mimebundle_(self, **more: Any) -> dict[str, str]:
@@ -710,7 +759,7 @@ class Model(ClassifierMixin, BaseEstimator):
             CannotWrite: disk full or no permission; what stood there is untouched.
         """
         self._ready()
-        settings, learned = self._settings() | {"task": self.task_.name}, self._learned()
+        settings, learned = self._settings() | self._told(), self._learned()
         processes.from_first(lambda: keep.save(Path(folder), settings, learned, with_towers=with_towers))
         if hasattr(self, "checkpoints_"):
             self.checkpoints_.remove()
@@ -718,6 +767,13 @@ class Model(ClassifierMixin, BaseEstimator):
     def _settings(self) -> dict[str, Any]:
         settings = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_KEPT}
         return settings | {name: dict(settings[name] or {}) for name in ("columns", "views", "options")}
+
+    def _told(self) -> dict[str, Any]:
+        """Settings that leave nothing of the targets to be guessed."""
+        parts = self.task_.parts()
+        if len(parts) == 1:
+            return {"task": self.task_.name}
+        return {"target": self._targets(), "task": {part.name: part.task.name for part in parts}}
 
     def _learned(self) -> keep.Learned:
         facts = {"history": self.history_, "data": self.data_report_, "made": self.made_, "valid": self.valid_}
@@ -766,6 +822,7 @@ class Answers:
         remarks: sentences for the user.
         classes: C names; none where answers are numbers.
         views: V names.
+        task: that decodes them.
     """
 
     records: Records
@@ -775,6 +832,7 @@ class Answers:
     remarks: list[str]
     classes: list[Any]
     views: list[str]
+    task: Any = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -782,7 +840,14 @@ class Answers:
         return self.answers
 
     def _repr_html_(self) -> str:
-        if not self.classes:
+        if self.task.kind == "several":
+            names = [part.name for part in self.task.parts()]
+            said = [
+                ", ".join(f"{name}: {one}" for name, one in zip(names, row, strict=True))
+                for row in self.task.decode(self.answers[:10])
+            ] + [""] * max(0, len(self.answers) - 10)
+            sure = None
+        elif not self.classes:
             said, sure = self.answers[:, 0].tolist(), None
         else:
             best = self.answers.argmax(1) if len(self.answers) else np.zeros(0, int)
@@ -802,6 +867,8 @@ class _Job:
     tables: list[Table]
     schema: Schema
     name: str  # of the task
+    names: list[str]  # of the targets
+    told: dict[str, Any]
     talk: Talk
     started: float  # CPU seconds
     began: float  # on the clock
@@ -841,7 +908,8 @@ def _figures(epoch: Mapping[str, float]) -> str:
     text = f"loss {epoch['loss']:.3f}"
     rest = {key.removeprefix("valid_"): value for key, value in epoch.items() if key.startswith("valid_")}
     loss = f"validation loss {rest.pop('loss'):.3f}, " if "loss" in rest else "validation "
-    shown = [f"{words(key)} {value:.3f}" for key, value in rest.items() if key in ("accuracy", "rmse", "mae", "micro_f1")]
+    main = ("accuracy", "rmse", "mae", "micro_f1")  # of several targets behind a name
+    shown = [f"{words(key)} {value:.3f}" for key, value in rest.items() if key.rpartition(" ")[2] in main]
     return text + (f", {loss}{', '.join(shown)}" if shown else "")
 
 

@@ -106,6 +106,35 @@ class Trunk(nn.Module):
         return self.fusion(self.project(tokens))
 
 
+class PerTarget(Fusion):
+    """A late fusion for each target of a task: it combines the views' answers to that target.
+
+    Args:
+        make: builds one of them.
+        task: of several targets, fitted.
+    """
+
+    late = True
+
+    def __init__(self, make: Callable[[], Fusion], task: Task) -> None:
+        super().__init__()
+        self.columns = {part.name: part.columns for part in task.parts()}
+        self.each = ByView({name: make() for name in self.columns})
+        first = next(iter(self.each.values()))
+        self.name, self.kinds = first.name, first.kinds
+        self.apart, self.fitted, self.folds = first.apart, getattr(first, "fitted", False), getattr(first, "folds", 0)
+
+    def begin(self, classes: int) -> None:
+        for name, columns in self.columns.items():
+            self.each[name].begin(columns.stop - columns.start)
+
+    def combine(self, answers_BVC: Tensor, mask_BV: Tensor, prior_C: Tensor) -> Tensor:
+        return torch.cat([
+            self.each[name].combine(answers_BVC[..., columns], mask_BV, prior_C[columns])
+            for name, columns in self.columns.items()
+        ], 1)
+
+
 class Core(nn.Module):
     """One member: trunk, head, and a head per view where views can answer alone.
 
@@ -321,7 +350,10 @@ class Network(nn.Module):
         widths = encoders.widths
 
         def make() -> Core:
-            trunk = Trunk(widths, fusion(self.views, dim), dim, dropout=dropout, input_dropout=input_dropout)
+            fused = fusion(self.views, dim)
+            if fused.late and len(task.parts()) > 1:
+                fused = PerTarget(lambda: fusion(self.views, dim), task)
+            trunk = Trunk(widths, fused, dim, dropout=dropout, input_dropout=input_dropout)
             _fits(trunk.fusion, task)
             return Core(trunk, task, dim, auxiliary=auxiliary, distil=distil)
 
@@ -449,12 +481,13 @@ def _fits(fusion: Fusion, task: Task) -> None:
         )
     if fusion.late and not task.late:
         raise BadOption(f"task '{task.name}' cannot be answered view by view, so fusion '{fusion.name}' does not fit")
-    kind = getattr(task, "kind", "classes")
-    if fusion.late and kind not in fusion.kinds:
-        raise BadOption(
-            f"fusion '{fusion.name}' combines {' or '.join(fusion.kinds)}, and task '{task.name}' answers {kind}; "
-            "choose another late fusion, such as mean or convex"
-        )
+    for part in task.parts():
+        if fusion.late and part.task.kind not in fusion.kinds:
+            of = f" of '{part.name}'" if part.name else ""
+            raise BadOption(
+                f"fusion '{fusion.name}' combines {' or '.join(fusion.kinds)}, and task '{part.task.name}'{of} answers "
+                f"{part.task.kind}; choose another late fusion, such as mean or convex"
+            )
 
 
 def _records(args: Sequence[Any]) -> int:

@@ -28,7 +28,9 @@ from .data.rows import Features, only
 from .data.tables import divide, groups_of, target_faults, unlabelled
 from .data.targets import strata as strata_of
 from .errors import BadOption, Mistake
+from .judge.each import by_target
 from .learn.begin import begin
+from .learn.beside import each, one_or_each
 from .learn.blend import Share
 from .learn.gather import Gathered
 from .learn.plan import check_several
@@ -139,30 +141,45 @@ class Several:
     Attributes:
         kind: "folds" or "seeds".
         models: K fitted models.
-        classes: C, of all of them.
+        task: of all of them: it has the classes of each.
     """
 
     kind: str
     models: list[Any]
-    classes: list[Any]
+    task: Any
 
     @property
     def places(self) -> list[np.ndarray]:
-        """The columns of each model's classes among all."""
-        index = {name: i for i, name in enumerate(self.classes)}
-        own = [list(model.task_.classes) for model in self.models]
-        return [np.array([index[name] for name in names]) if names else np.arange(len(self._prior())) for names in own]
+        """The columns of each model's answers among all."""
+        offsets = [part.columns.start or 0 for part in self.task.parts()]
+        return [
+            np.concatenate([start + own for start, own in zip(offsets, self._of_targets(model), strict=True)])
+            for model in self.models
+        ]
 
-    def _prior(self) -> np.ndarray:
-        return self.models[0].task_.prior()
+    def _of_targets(self, model: Any) -> list[np.ndarray]:
+        """Of each target, the columns of a model's classes among all of them."""
+        found = []
+        for part, own in zip(self.task.parts(), model.task_.parts(), strict=True):
+            index = {name: i for i, name in enumerate(part.task.classes)}
+            found.append(np.array([index[name] for name in own.task.classes]) if index else np.arange(len(part.task.prior())))
+        return found
 
-    def rivals(self) -> Rivals:
-        """Of all of them, as one."""
-        return Rivals([model.rivals_ for model in self.models], self.places, len(self.classes) or len(self._prior()))
+    def rivals(self) -> Any:
+        """Of all of them, as one, for each target."""
+        places = [self._of_targets(model) for model in self.models]
+        own = [each(model.task_, model.rivals_) for model in self.models]
+        return one_or_each(self.task, [
+            Rivals([one[t][1] for one in own], [place[t] for place in places], len(part.task.prior()))
+            for t, part in enumerate(self.task.parts())
+        ])
 
-    def share(self) -> Share:
-        """What the regressions give on average."""
-        return Share(float(np.mean([model.regressions_.weight for model in self.models])), self.models[0].regressions_.kind)
+    def share(self) -> Any:
+        """What the regressions give on average, for each target."""
+        own = [[share for _, share in each(model.task_, model.regressions_)] for model in self.models]
+        return one_or_each(self.task, [
+            Share(float(np.mean([share.weight for share in shares])), shares[0].kind) for shares in zip(*own, strict=True)
+        ])
 
     def numbers(self, cells: Any, *, rivals: bool) -> tuple[Gathered, Parts]:
         """Features and tokens of the same cells for each model; a tower runs once."""
@@ -205,8 +222,9 @@ def fit(model: Any, records: Any, y: Sequence[Any] | None, valid: Any, checkpoin
     every = np.unique(np.concatenate([plan.train if kind == "seeds" else np.append(plan.train, plan.judged) for plan in plans]))
     task = tasks.make(begun.task, **begun.plan.options["task"])
     task.fit([targets[i] for i in every])
-    task.check(len(every), model.target)
-    talk.say(task.about(model.target))
+    target = begun.targets[0] if begun.targets else None
+    task.check(len(every), target)
+    talk.say(task.about(target))
     folder = _folder(checkpoints, resume, kind)
     declared = {column.name: column.kind for column in begun.schema.columns}
     if model.split:
@@ -215,7 +233,7 @@ def fit(model: Any, records: Any, y: Sequence[Any] | None, valid: Any, checkpoin
     with _cache(model) as cache, talk.bar(kind, len(plans)) as advance:
         for number, plan in enumerate(plans):
             one = type(model)(**model.get_params(deep=False) | {
-                "folds": None, "seeds": 1, "seed": plan.seed, "task": begun.task, "columns": declared,
+                "folds": None, "seeds": 1, "seed": plan.seed, **begun.told, "columns": declared,
                 "split": None, "verbose": False, "encoders": _encoders(model, made),
                 "tensorboard": _inside(model.tensorboard, plan.name),
                 "time_limit": _time(model, began, len(plans) - number),
@@ -233,7 +251,7 @@ def fit(model: Any, records: Any, y: Sequence[Any] | None, valid: Any, checkpoin
             made.append(one)
             score = _figures(one.valid_)
             advance(1, ", ".join(f"{name} {value:.3f}" for name, value in score.items()))
-        _accept(model, Several(kind, made, list(task.classes)), task, begun, plans, every, targets, talk, started)
+        _accept(model, Several(kind, made, task), task, begun, plans, every, targets, talk, started)
     for one in made:
         one._cache_given = None
     model.checkpoints_ = _Folder(folder)
@@ -348,8 +366,9 @@ def _accept(
             found, tokens, np.arange(len(rows)), mine,
             None if groups is None else [groups[i] for i in rows], subsets=False, samples=1000,
         )
-        for mistake in model.valid_["mistakes"]:
-            mistake["row"] = int(rows[mistake["row"]])
+        for _, one in by_target(model.valid_):
+            for mistake in one["mistakes"]:
+                mistake["row"] = int(rows[mistake["row"]])
     model.made_["several"] = {
         "kind": several.kind, "count": len(plans), "each": {plan.name: one for plan, one in zip(plans, each, strict=False)},
         "spread": _spread(each),
@@ -389,9 +408,11 @@ def _answered(
 
 
 def _figures(evaluation: Mapping[str, Any] | None) -> dict[str, float]:
-    """The first three scores of an evaluation."""
-    scores = (evaluation or {}).get("scores") or {}
-    return {name: score["value"] for name, score in list(scores.items())[:3] if score["value"] is not None}
+    """The first three scores of an evaluation, of each target."""
+    return {
+        f"{target} {name}".lstrip(): score["value"] for target, one in by_target(evaluation or {})
+        for name, score in list((one.get("scores") or {}).items())[:3] if score["value"] is not None
+    }
 
 
 def _spread(each: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:

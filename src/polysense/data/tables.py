@@ -5,7 +5,7 @@ N records of a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,17 +31,30 @@ class Table:
     """Records with their targets.
 
     Attributes:
-        targets: N of them, None where a record has none.
-        rows: of the records that have one.
+        targets: N of them, None where a record has none; of several targets tuples, None where one is missing.
+        rows: of the records that have one, or at least one of several.
         faults: entries of the data report for targets that cannot be read; their records have none.
-        kind: of the targets, see ``targets.reader``.
+        kind: of the targets, see ``targets.reader``; of several the kind of each.
+        names: of several targets.
     """
 
     records: Records
     targets: list[Any]
     rows: np.ndarray
     faults: list[dict[str, Any]] = field(default_factory=list)
-    kind: str = "classes"
+    kind: str | tuple[str, ...] = "classes"
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def without(self) -> int:
+        """Records without any target, unreadable cells aside."""
+        return len(self.targets) - len(self.rows) - (0 if self.names else len(self.faults))
+
+    def lacking(self) -> dict[str, int]:
+        """{target: records without it}, of several targets."""
+        return {
+            name: sum(row is None or row[place] is None for row in self.targets) for place, name in enumerate(self.names)
+        }
 
 
 def open_table(
@@ -75,7 +88,67 @@ def open_table(
     return table
 
 
-def _read(cells: list[Any], kind: str, target: str | None, separator: str) -> tuple[list[Any], list[dict[str, Any]]]:
+def open_targets(
+    records: Any, names: Sequence[str], y: Any, say: Say, kinds: Sequence[str | Callable[[list[Any]], str]],
+    separators: Sequence[str],
+) -> Table:
+    """Records with several targets; what each of them lacks is counted aloud, records without any are left out of ``rows``.
+
+    Args:
+        records: whatever ``as_records`` takes.
+        names: columns that hold the targets, unless ``y`` does.
+        y: N rows of a value for each target, or {target: N values}.
+        kinds, separators: of each target, as for ``open_table``.
+
+    Raises:
+        BadTable, BadColumn: as ``open_table``.
+    """
+    records = as_records(records)
+    for note in records.notes:
+        say(note)
+    given = _columns_of(y, names, len(records))
+    columns, kind, faults = [], [], []
+    for name, mine, asked, separator in zip(names, given, kinds, separators, strict=True):
+        cells = _cells_of(records, name, mine)
+        kind.append(asked if isinstance(asked, str) else asked(cells))
+        found, bad = _read(cells, kind[-1], name, separator, f" '{name}'")
+        columns.append(found)
+        faults += bad
+    targets_N = [None if all(value is None for value in row) else row for row in zip(*columns, strict=True)]
+    rows = np.array([i for i, row in enumerate(targets_N) if row is not None], int)
+    for name, found in zip(names, columns, strict=True):
+        without = sum(value is None for value in found) - sum(fault["column"] == name for fault in faults)
+        if without:
+            have = "has" if without == 1 else "have"
+            say(f"{records.source}: {without} of {counted(len(found), 'record')} {have} no '{name}'")
+    left = len(targets_N) - len(rows)
+    if left:
+        have = "has none of the targets and is" if left == 1 else "have none of the targets and are"
+        say(f"{records.source}: {left} of {counted(len(targets_N), 'record')} {have} left out")
+    return Table(records, targets_N, rows, faults, tuple(kind), list(names))
+
+
+def _columns_of(y: Any, names: Sequence[str], n: int) -> list[Any]:
+    """Targets that are no columns of the records, one by one; None for each where they are."""
+    if y is None:
+        return [None] * len(names)
+    if hasattr(y, "columns") or isinstance(y, Mapping):
+        for name in names:
+            if name not in y:
+                raise BadColumn(f"the targets given have no '{name}'; {suggest(name, [str(one) for one in y])}")
+        return [list(y[name]) for name in names]
+    rows = [tuple(row) if hasattr(row, "__len__") and not isinstance(row, (str, bytes)) else row for row in y]
+    for row in rows:
+        if row is not None and (not isinstance(row, tuple) or len(row) != len(names)):
+            raise BadTable(f"the targets given hold {row!r}; give each record a row of {len(names)} values, one a target")
+    if len(rows) != n:
+        raise BadTable(f"{counted(len(rows), 'target')} were given for {counted(n, 'record')}")
+    return [[None if row is None else row[place] for row in rows] for place in range(len(names))]
+
+
+def _read(
+    cells: list[Any], kind: str, target: str | None, separator: str, of: str = ""
+) -> tuple[list[Any], list[dict[str, Any]]]:
     """Targets, and an entry of the data report for each cell that is none."""
     read, found, faults = targets.reader(kind, separator), [], []
     for row, cell in enumerate(cells):
@@ -83,7 +156,7 @@ def _read(cells: list[Any], kind: str, target: str | None, separator: str) -> tu
             found.append(read(cell))
         except BadCell as error:
             if kind == "classes":
-                raise BadTable(f"the target in row {row} {error.reason}") from None
+                raise BadTable(f"the target{of} in row {row} {error.reason}") from None
             found.append(None)
             faults.append({"row": row, "column": target or "target", "reason": error.reason, "action": "left out"})
     return found, faults
@@ -95,15 +168,26 @@ def judge_targets(table: Table, *, on_bad: str, max_bad: float) -> None:
     Raises:
         BadTable: a target cannot be read and ``on_bad`` is error, or too many cannot; the sentence names the first.
     """
-    if not table.faults:
-        return
-    first, bad, there = table.faults[0], len(table.faults), len(table.faults) + len(table.rows)
-    where = f"{table.records.source} row {first['row']}: the target {first['reason']}"
+    several = not isinstance(table.kind, str)
+    for column in dict.fromkeys(fault["column"] for fault in table.faults):
+        mine = [fault for fault in table.faults if fault["column"] == column]
+        _judge(table, mine, column if several else "", on_bad, max_bad)
+
+
+def _judge(table: Table, faults: Sequence[Mapping[str, Any]], column: str, on_bad: str, max_bad: float) -> None:
+    """One target's unreadable cells; ``column`` is its name where there are several."""
+    first, bad, there = faults[0], len(faults), len(faults) + len(table.rows)
+    kind = table.kind
+    if column:
+        place = table.names.index(column)
+        kind, there = table.kind[place], bad + sum(row is not None and row[place] is not None for row in table.targets)
+    of = f" '{column}'" if column else ""
+    where = f"{table.records.source} row {first['row']}: the target{of} {first['reason']}"
     if on_bad == "error":
         raise BadTable(f"{where}; correct the cell, leave it empty, or choose --on-bad mask")
     if bad > max_bad * there:
         raise BadTable(
-            f"{where}, as {bad - 1:,} more of {there:,} targets; {table.kind} are expected: correct them, raise --max-bad, or "
+            f"{where}, as {bad - 1:,} more of {there:,} targets; {kind} are expected: correct them, raise --max-bad, or "
             "choose another task" if bad > 1 else f"{where}; correct the cell, or raise --max-bad"
         )
 
@@ -130,7 +214,10 @@ def _cells_of(records: Records, target: str | None, y: Sequence[Any] | None) -> 
     """N cells as plain values; equal words are one object."""
     if y is not None:
         if getattr(y, "ndim", 1) != 1:
-            raise BadTable(f"the targets have the shape {tuple(y.shape)}; give one target per record, such as y[:, 0]")
+            raise BadTable(
+                f"the targets have the shape {tuple(y.shape)}; give one target per record, such as y[:, 0], or name each "
+                "column: Model([\"a\", \"b\"])"
+            )
         y = list(y)
         if len(y) != len(records):
             raise BadTable(f"{counted(len(y), 'target')} were given for {counted(len(records), 'record')}")

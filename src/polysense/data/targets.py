@@ -4,20 +4,81 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadOption
+from ..registry import suggest
 from .values import BadCell, category, missing_word, number, short
 
 #: Distinct values above which a column of numbers is no list of classes.
 MANY_NUMBERS = 20
 
+#: The task that holds several targets.
+SEVERAL = "multitask"
+
 #: A target's value, or None where it is missing; raises BadCell for what is neither.
 Reader = Callable[[Any], Any]
+
+
+def named(target: str | Sequence[str] | None, columns: Sequence[str] = ()) -> list[str]:
+    """The targets that are meant: a column of that very name, or names with commas.
+
+    Args:
+        columns: of the table; a column whose own name holds a comma is meant before the names in it.
+
+    Raises:
+        BadOption: one is named twice, or none at all.
+
+    >>> named("price, kind"), named("a,b", ["a,b", "a"]), named(["a,b"]), named(None)
+    (['price', 'kind'], ['a,b'], ['a,b'], [])
+    """
+    if target is None:
+        return []
+    if isinstance(target, str) and (target in columns or "," not in target):
+        return [target]
+    names = [name.strip() for name in target.split(",")] if isinstance(target, str) else list(target)
+    if not names or not all(names):
+        raise BadOption(f"target={target!r} has an empty name; name columns, such as price,kind")
+    for name in names:
+        if names.count(name) > 1:
+            raise BadOption(f"the target '{name}' is named twice; name each target once")
+    return names
+
+
+def named_task(task: str | Mapping[str, str] | None, names: Sequence[str]) -> dict[str, str | None]:
+    """{target: the task that was given for it}, None where it is to be guessed.
+
+    Args:
+        task: a name for all of them, or pairs of a target and a name, as a dict or as in price=regress,kind=classify.
+
+    Raises:
+        BadOption: a pair of no target.
+
+    >>> named_task("a=regress", ["a", "b"]), named_task("regress", ["a", "b"])
+    ({'a': 'regress', 'b': None}, {'a': 'regress', 'b': 'regress'})
+    """
+    if task is None or isinstance(task, str) and "=" not in task:
+        return dict.fromkeys(names, None if task == SEVERAL else task)
+    pairs = task_pairs(task)
+    for name in pairs:
+        if name not in names:
+            raise BadOption(f"a task is given for '{name}', which is no target; {suggest(name, list(names))}")
+    return {name: pairs.get(name) for name in names}
+
+
+def task_pairs(task: str | Mapping[str, str]) -> dict[str, str]:
+    """{target: task} of what was written."""
+    if not isinstance(task, str):
+        return dict(task)
+    pairs = (pair.rpartition("=") for pair in task.split(","))
+    found = {name.strip(): said.strip() for name, _, said in pairs}
+    if not all(found) or not all(found.values()):
+        raise BadOption(f"task={task!r} must be the name of a task, or pairs such as price=regress,kind=classify")
+    return found
 
 
 def reader(kind: str, separator: str = ";") -> Reader:
@@ -136,12 +197,34 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def strata(kind: str, values: Sequence[Any]) -> list[Any]:
+#: Records that a mark of several targets must stand for on average, to be spread evenly.
+FEW_OF_A_MARK = 10
+
+
+def strata(kind: str | Sequence[str], values: Sequence[Any]) -> list[Any]:
     """What a split is to spread evenly: classes themselves, tenths of numbers by rank, the rarest label.
+
+    Of several targets: the marks of as many of them together, from the first on, as leave ten records a mark.
+
+    Args:
+        kind: of the answers; of several targets the kind of each, their values being tuples.
 
     >>> strata("numbers", [5.0, 1.0, 3.0, 1.0])
     [8, 2, 6, 2]
+    >>> strata(["classes", "classes"], [("a", "x"), ("b", None)] * 10)[:2], strata(["classes"] * 2, [("a", "x"), ("b", "x")])
+    ([('a', 'x'), ('b', None)], [('a',), ('b',)])
     """
+    if not isinstance(kind, str):
+        marks = []
+        for place, one in enumerate(kind):
+            there = [i for i, value in enumerate(values) if value[place] is not None]
+            mine: list[Any] = [None] * len(values)
+            for i, mark in zip(there, strata(one, [values[i][place] for i in there]), strict=True):
+                mine[i] = mark
+            if marks and len(set(zip(*marks, mine, strict=True))) * FEW_OF_A_MARK > len(values):
+                break
+            marks.append(mine)
+        return list(zip(*marks, strict=True))
     if kind == "labels":
         counts = Counter(label for value in values for label in value)
         return [min(value, key=lambda label: (counts[label], label), default="") for value in values]

@@ -202,6 +202,10 @@ def _notes(say: Words, facts: Mapping[str, Any]) -> str:
     if facts.get("without_target"):
         said.append(say("without", records=say.count(facts["without_target"], "record")))
     said += [
+        say("lacking", target=escape(name), records=say.count(count, "record"))
+        for name, count in facts.get("lacking", {}).items() if count
+    ]
+    said += [
         say("leak", column=escape(view), records=say.count(count, "record"))
         for view, count in facts.get("identical_in_train_and_valid", {}).items()
     ]
@@ -278,10 +282,9 @@ def made(say: Words, facts: Mapping[str, Any]) -> str:
         return ""
     rest = {name: value for name, value in facts.items() if name not in _SHOWN}
     body = _parts(say, facts.get("parts", ()))
-    if facts.get("mixture") is not None:
-        share = facts["mixture"]
-        body += "<p>" + say(
-            "mixture_numbers" if facts.get("answers") == "numbers" else "mixture",
+    for target, share in (facts.get("mixture") or {}).items():
+        body += "<p>" + (f"{escape(target)}: " if target else "") + say(
+            "mixture_numbers" if facts["answers"][target] == "numbers" else "mixture",
             network=say("percent", value=f"{100 * (1 - share):.0f}"),
             regressions=say("percent", value=f"{100 * share:.0f}"),
         ) + "</p>"

@@ -39,32 +39,44 @@ def card(facts: Mapping[str, Any], name: str = "model") -> str:
 
     Args:
         facts: the top of model.json: recipe, schema, answers (their kind), classes, counts, towers, data, made, valid,
-            regressions.
+            regressions; of several targets, targets: {name: answers, classes, counts, regressions}.
         name: of the model.
     """
-    recipe = facts["recipe"]
-    title = f"# {_md(name)}: {_md(recipe['target'] or 'the target')} from {_list(_views(facts))}"
+    each = of_targets(facts)
+    title = f"# {_md(name)}: {_list([_target(one) for one in each])} from {_list(_views(facts))}"
+    heads = [f"### {_target(one)}\n\n" if len(each) > 1 else "" for one in each]
+    results = "\n\n".join(head + _results(one) for head, one in zip(heads, each, strict=True))
     parts = [
-        title, _what(facts), "## Use\n\n" + _use(facts, name), "## Results\n\n" + _results(facts),
+        title, _what(facts), "## Use\n\n" + _use(facts, name), "## Results\n\n" + results,
         "## Limits\n\n" + _bullets(limits(facts)), "## Data\n\n" + _data(facts), "## How it was made\n\n" + _made(facts),
     ]
     header = yaml.safe_dump(_header(facts, name), allow_unicode=True, sort_keys=False, width=1000)
     return f"---\n{header}---\n\n" + "\n\n".join(parts) + "\n"
 
 
+def of_targets(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The facts as those of a model of one target each; of one target they are as they are.
+
+    >>> [one["recipe"]["target"] for one in of_targets({"recipe": {}, "valid": None, "targets": {"a": {}, "b": {}}})]
+    ['a', 'b']
+    """
+    if "targets" not in facts:
+        return [dict(facts)]
+    valid = (facts["valid"] or {}).get("targets", {})
+    return [
+        {**facts, **mine, "recipe": {**facts["recipe"], "target": name}, "valid": valid.get(name)}
+        for name, mine in facts["targets"].items()
+    ]
+
+
 def limits(facts: Mapping[str, Any]) -> list[str]:
     """What should be known before the model is relied on, in sentences of Markdown, read off the facts."""
-    data, valid = facts["data"], facts.get("valid") or {}
+    each = of_targets(facts)
+    data, valid = facts["data"], each[0].get("valid") or {}
     found = []
     if data["train"] < _FEW_RECORDS:
         found.append(f"It has learned from {counted(data['train'], 'record')}: what it has not seen there it does not know.")
-    rare = [(c, n) for c, n in zip(facts["classes"], facts.get("counts") or (), strict=False) if n < _FEW_OF_A_CLASS]
-    if rare:
-        found.append(
-            f"Fewer than {_FEW_OF_A_CLASS} training records stand behind "
-            f"{_names(f'{_md(c)} ({n})' for c, n in sorted(rare, key=lambda pair: pair[1]))}: "
-            f"answers of {'these classes are' if len(rare) > 1 else 'this class are'} the least certain."
-        )
+    found += [_of(one, each, sentence) for one in each for sentence in _rare(one)]
     for view, absent in sorted(data["absent"].items(), key=lambda pair: -pair[1]):
         if absent > _OFTEN_MISSING * data["records"]:
             found.append(
@@ -95,7 +107,7 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
             "The validation records also chose settings (the share of the regressions and their strength), so the results "
             "are slightly kinder than those on new records: `polysense evaluate` on a table of your own says more."
         )
-    found += _behind(valid)
+    found += [_of(one, each, sentence) for one in each for sentence in _behind(one.get("valid") or {})]
     if data["bad_cells"]:
         policy = facts["recipe"]["on_bad"]
         found.append(f"{counted(len(data['bad_cells']), 'cell')} of the tables could not be read (policy: {policy}).")
@@ -103,15 +115,36 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
         found.append(
             "The pretrained towers bring along what their own training data held, its gaps and its prejudices included."
         )
-    found.append({
+    return found + [_of(one, each, _whatever(_kind(one))) for one in each]
+
+
+def _of(one: Mapping[str, Any], each: Sequence[Any], sentence: str) -> str:
+    """A sentence about one target; where there are several it is named."""
+    return f"{_target(one)}: {sentence[0].lower()}{sentence[1:]}" if len(each) > 1 else sentence
+
+
+def _rare(facts: Mapping[str, Any]) -> list[str]:
+    """Classes with few records."""
+    rare = [(c, n) for c, n in zip(facts["classes"], facts.get("counts") or (), strict=False) if n < _FEW_OF_A_CLASS]
+    if not rare:
+        return []
+    return [
+        f"Fewer than {_FEW_OF_A_CLASS} training records stand behind "
+        f"{_names(f'{_md(c)} ({n})' for c, n in sorted(rare, key=lambda pair: pair[1]))}: "
+        f"answers of {'these classes are' if len(rare) > 1 else 'this class are'} the least certain."
+    ]
+
+
+def _whatever(kind: str) -> str:
+    """What it answers to anything at all."""
+    return {
         "classes": "It answers with one of the classes above whatever it is shown, and with their shares in training where a "
         "record has none of the views.",
         "labels": "It answers with a set of the labels above whatever it is shown, and with their shares in training where a "
         "record has none of the views.",
         "numbers": "It answers with a number whatever it is shown, and with one constant of the training records where a "
         "record has none of the views; beyond the range it has learned from it knows nothing.",
-    }[_kind(facts)])
-    return found
+    }[kind]
 
 
 def _behind(valid: Mapping[str, Any]) -> list[str]:
@@ -143,7 +176,7 @@ def _behind(valid: Mapping[str, Any]) -> list[str]:
 
 
 def _header(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
-    modalities = _modalities(facts)
+    modalities, each = _modalities(facts), of_targets(facts)
     languages = sorted({code for codes in (facts["data"].get("languages") or {}).values() for code in codes})
     pipeline = _PIPELINES.get(modalities[0]) if len(modalities) == 1 and _kind(facts) == "classes" else None
     if modalities == ["table"] and _kind(facts) == "numbers":
@@ -156,14 +189,19 @@ def _header(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
         "base_model": base or None,
         "tags": ["polysense", *(["multimodal"] if len(modalities) > 1 else []),
                  *("tabular" if modality == "table" else modality for modality in modalities)],
-        "metrics": list(dict.fromkeys(metric for key, metric in _METRICS.items() if _score(facts, key))) or None,
-        "model-index": _index(facts, name, pipeline),
+        "metrics": list(dict.fromkeys(metric for one in each for key, metric in _METRICS.items() if _score(one, key))) or None,
+        "model-index": _index(each, name, pipeline),
     }
     return {key: value for key, value in header.items() if value is not None}
 
 
-def _index(facts: Mapping[str, Any], name: str, pipeline: str | None) -> list[dict[str, Any]] | None:
-    """The validation results in the Hub's schema."""
+def _index(each: Sequence[Mapping[str, Any]], name: str, pipeline: str | None) -> list[dict[str, Any]] | None:
+    """The validation results in the Hub's schema, one for each target."""
+    results = [found for one in each if (found := _result(one, pipeline))]
+    return [{"name": name, "results": results}] if results else None
+
+
+def _result(facts: Mapping[str, Any], pipeline: str | None) -> dict[str, Any] | None:
     source = str(facts["made"]["source"])
     metrics = [
         {
@@ -174,20 +212,17 @@ def _index(facts: Mapping[str, Any], name: str, pipeline: str | None) -> list[di
     ]
     if not metrics:
         return None
-    return [{
-        "name": name,
-        "results": [{
-            # the Hub wants one of its tasks here: records of several modalities are rows of a table
-            "task": {
-                "type": pipeline or f"tabular-{_HUB_TASKS[_kind(facts)]}", "name": _line(facts["recipe"]["target"] or "target"),
-            },
-            "dataset": {
-                "name": _line(source), "type": re.sub(r"\W+", "-", source).strip("-").lower() or "table",
-                "split": "validation",
-            },
-            "metrics": metrics,
-        }],
-    }]
+    return {
+        # the Hub wants one of its tasks here: records of several modalities are rows of a table
+        "task": {
+            "type": pipeline or f"tabular-{_HUB_TASKS[_kind(facts)]}", "name": _line(facts["recipe"]["target"] or "target"),
+        },
+        "dataset": {
+            "name": _line(source), "type": re.sub(r"\W+", "-", source).strip("-").lower() or "table",
+            "split": "validation",
+        },
+        "metrics": metrics,
+    }
 
 
 def _score(facts: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
@@ -201,14 +236,12 @@ def _score(facts: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
 
 
 def _what(facts: Mapping[str, Any]) -> str:
-    recipe, classes = facts["recipe"], facts["classes"]
-    answers = {
-        "classes": f"one of {counted(len(classes), 'class')}: {_names(map(_md, classes), most=30)}",
-        "numbers": "a number", "labels": f"any of {counted(len(classes), 'label')}: {_names(map(_md, classes), most=30)}",
-    }[_kind(facts)]
-    plain = "ridge" if _kind(facts) == "numbers" else "logistic"
+    recipe, each = facts["recipe"], of_targets(facts)
+    said = f"{_target(each[0])}, {_answers(each[0])}" if len(each) == 1 else (
+        f"{len(each)} targets at once: " + "; ".join(f"{_target(one)}, {_answers(one)}" for one in each)
+    )
     lines = [
-        f"A polysense model. It predicts {_md(recipe['target'] or 'the target')}, {answers}. "
+        f"A polysense model. It predicts {said}. "
         "Any of the views below may be missing in a record.",
         "", "| View | Columns and their kinds | Read by |", "|---|---|---|",
     ]
@@ -218,14 +251,30 @@ def _what(facts: Mapping[str, Any]) -> str:
         tower = facts["towers"].get(view["name"])
         by = _md(recipe["encoders"][view["name"]].partition(":")[0]) + (f": {_md(tower['name'])}" if tower else "")
         lines.append(f"| {_md(view['name'])} | {columns} | {by} |")
-    weight = facts["regressions"]["weight"]
-    if threshold := (facts.get("valid") or {}).get("threshold"):
-        lines += ["", f"{_md(threshold['class'])} is said from a probability of {threshold['from']:.3g} on."]
-    lines += ["", (
-        f"The views are joined by the fusion {_md(recipe['fusion'])}. The network gives {1 - weight:.0%} of an answer, "
-        f"{plain} regressions on the views that are present give {weight:.0%}."
-    )]
+    for one in each:
+        if threshold := (one.get("valid") or {}).get("threshold"):
+            lines += ["", f"{_md(threshold['class'])} is said from a probability of {threshold['from']:.3g} on."]
+    shares = [
+        f"The network gives {1 - one['regressions']['weight']:.0%} of an answer{of}, "
+        f"{'ridge' if _kind(one) == 'numbers' else 'logistic'} regressions on the views that are present give "
+        f"{one['regressions']['weight']:.0%}."
+        for one in each for of in [f" for {_target(one)}" if len(each) > 1 else ""]
+    ]
+    lines += ["", f"The views are joined by the fusion {_md(recipe['fusion'])}. {' '.join(shares)}"]
     return "\n".join(lines)
+
+
+def _target(facts: Mapping[str, Any]) -> str:
+    return _md(facts["recipe"]["target"] or "the target")
+
+
+def _answers(facts: Mapping[str, Any]) -> str:
+    """What is predicted of one target."""
+    classes = facts["classes"]
+    return {
+        "classes": f"one of {counted(len(classes), 'class')}: {_names(map(_md, classes), most=30)}",
+        "numbers": "a number", "labels": f"any of {counted(len(classes), 'label')}: {_names(map(_md, classes), most=30)}",
+    }[_kind(facts)]
 
 
 def _use(facts: Mapping[str, Any], name: str) -> str:
@@ -281,10 +330,15 @@ def _data(facts: Mapping[str, Any]) -> str:
     for name, kind, reason in data["columns"]:
         missing = f"{data['empty'][name]:,}" if name in data["empty"] else "-"
         lines.append(f"| {_md(name)} | {kind} | {missing} | {bad.get(name, 0):,} | {_md(reason)} |")
-    counts = facts.get("counts")
-    if counts:
-        pairs = sorted(zip(facts["classes"], counts, strict=True), key=lambda pair: -pair[1])
-        lines += ["", "Training records of a class: " + _names((f"{_md(c)} {n:,}" for c, n in pairs), most=30) + "."]
+    for name, lacking in data.get("lacking", {}).items():
+        lines.append(f"\n{_md(name)} is unknown of {counted(lacking, 'record')}, which taught the other targets only.")
+    each = of_targets(facts)
+    for one in each:
+        counts = one.get("counts")
+        if counts:
+            pairs = sorted(zip(one["classes"], counts, strict=True), key=lambda pair: -pair[1])
+            of = f" of {_target(one)}" if len(each) > 1 else ""
+            lines += ["", f"Training records of a class{of}: " + _names((f"{_md(c)} {n:,}" for c, n in pairs), most=30) + "."]
     lines += [f"\n{_md(note)}" for note in data["notes"]]
     return "\n".join(lines)
 

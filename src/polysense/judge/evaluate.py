@@ -277,7 +277,9 @@ def _plain(value: Any) -> Any:
 
 
 def as_text(evaluation: Mapping[str, Any]) -> str:
-    """The evaluation as tables for a terminal of 100 columns."""
+    """The evaluation as tables for a terminal of 100 columns; of several targets one after the other."""
+    if "targets" in evaluation:
+        return "\n\n".join(f"== {name} ==\n{as_text(one)}" for name, one in evaluation["targets"].items())
     lines = [
         counted(evaluation["records"], "record")
         + (f" in {evaluation['groups']} groups" if evaluation["groups"] else "")

@@ -37,7 +37,9 @@ def data_facts(
         "columns": [[column.name, column.kind, column.reason] for column in schema.columns],
         "records": records,
         "train": len(train_rows), "valid": len(valid_rows),
-        "without_target": sum(len(table.targets) - len(table.rows) - len(table.faults) for table in tables),
+        "without_target": sum(table.without for table in tables),
+        **({"lacking": {name: sum(table.lacking()[name] for table in tables) for name in tables[0].names}}
+           if tables[0].names else {}),
         "absent": {view: int((~mine.present).sum()) for view, mine in cells.items()},
         "empty": {
             name: records - sum(part.nonempty[name] for part in joined.each(mine))
@@ -60,8 +62,8 @@ def _languages(cells: Cells, rows: np.ndarray) -> set[str]:
 
 
 def shown_made(
-    made: Mapping[str, Any], recipe: Mapping[str, Any], encoders: Mapping[str, Any], share: float, weights: str,
-    answers: str = "classes",
+    made: Mapping[str, Any], recipe: Mapping[str, Any], encoders: Mapping[str, Any], shares: Mapping[str, float], weights: str,
+    kinds: Mapping[str, str],
 ) -> dict[str, Any]:
     """How the model was made, as the report shows it.
 
@@ -69,9 +71,9 @@ def shown_made(
         made: what ``made_facts`` gave.
         recipe: the model's settings; what is None or empty is left out, as fit does not need it.
         encoders: {view: encoder}.
-        share: of the answer that the regressions give.
+        shares: {target: what the regressions give of its answer}; the name of a single target is empty.
         weights: fingerprint of the network's weights.
-        answers: their kind.
+        kinds: {target: the kind of its answers}.
     """
     parts = []
     for view, encoder in encoders.items():
@@ -82,9 +84,10 @@ def shown_made(
             regime = "fixed" if encoder.frozen else "scratch"
         parts.append({"view": view, "encoder": encoder.name, "regime": regime, "tower": state.get("tower")})
     return {
-        "parts": parts, "mixture": share,
+        "parts": parts, "mixture": dict(shares),
         "recipe": {name: value for name, value in recipe.items() if value is not None and value != {}},
-        **made, "fingerprint": weights, "answers": answers, **({"tried": _tried(made["tried"])} if made.get("tried") else {}),
+        **made, "fingerprint": weights, "answers": dict(kinds),
+        **({"tried": _tried(made["tried"])} if made.get("tried") else {}),
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from .each import by_target
 from .evaluate import baseline_name, kind_of, line_of, number, words
 
 _BOX = (
@@ -37,31 +38,44 @@ def settings_html(settings: Mapping[str, Any]) -> str:
 
 
 def model_html(
-    *, target: Any, classes: Sequence[Any], encoders: Mapping[str, str], fusion: str, regressions: float,
+    *, targets: Sequence[tuple[Any, Sequence[Any], float]], encoders: Mapping[str, str], fusion: str,
     data: Mapping[str, Any], made: Mapping[str, Any], valid: Mapping[str, Any] | None,
 ) -> str:
     """A fitted model: what it predicts, who reads which view, how well it answers.
 
     Args:
+        targets: each one's name, its classes, and the regressions' share of its answer.
         encoders: {view: name of its encoder}.
-        regressions: their share of the answer.
         data: what ``data_facts`` gave.
         made: what ``made_facts`` gave.
         valid: evaluation on the validation records, if there were any.
     """
-    plain = "logistic" if classes else "ridge"
-    named = ", ".join(_short(name, 24) for name in classes[:_MOST_CLASSES])
-    more = f" and {len(classes) - _MOST_CLASSES:,} more" if len(classes) > _MOST_CLASSES else ""
+    several = len(targets) > 1
     rows = [
         _row("views", "<br>".join(f"{_short(view)} ← {_short(name)}" for view, name in sorted(encoders.items()))),
         _row("fusion", _short(fusion)),
-        _row("answers", f"{1 - regressions:.0%} network, {regressions:.0%} {plain} regressions on the same views"),
+        *(
+            _row(
+                f"answers of {_short(name)}" if several else "answers", f"{1 - share:.0%} network, {share:.0%} "
+                f"{'logistic' if classes else 'ridge'} regressions on the same views"
+            )
+            for name, classes, share in targets
+        ),
         _row("records", f"{data['train']:,} for training, {data['valid']:,} for validation, from {_short(made['source'])}"),
         _row("made", f"{_short(made['date'])}, {made['cpu_seconds']:,} CPU seconds, seed {made['seed']}"),
     ]
-    what = f"one of {len(classes):,} classes: {named}{more}" if classes else "a number"
+    what = "<br>".join((f"{_short(name)}: " if several else "") + _what(classes) for name, classes, _ in targets)
     body = what + f'<table style="{_TABLE}">{"".join(rows)}</table>'
-    return _box(f"Model of {_short(target or 'the target')}", body + _scores(valid))
+    for name, one in by_target(valid or {}):
+        body += (f"<div>{_short(name)}</div>" if name else "") + _scores(one)
+    return _box(f"Model of {', '.join(_short(name or 'the target') for name, *_ in targets)}", body)
+
+
+def _what(classes: Sequence[Any]) -> str:
+    """What is answered."""
+    named = ", ".join(_short(name, 24) for name in classes[:_MOST_CLASSES])
+    more = f" and {len(classes) - _MOST_CLASSES:,} more" if len(classes) > _MOST_CLASSES else ""
+    return f"one of {len(classes):,} classes: {named}{more}" if classes else "a number"
 
 
 def answers_html(

@@ -17,6 +17,7 @@ from ..metrics import LOWER_IS_BETTER, UNITS
 from . import about
 from .detail import FEW_TEST, clearly_worse, lowest
 from .draw import Axis, Chart, dots, finite, key, legend, strip, ticks
+from .each import by_target
 from .evaluate import is_worse, line_of, words, worth_showing
 from .figures import Main, figure, percent, plain, range_of
 from .style import STYLE
@@ -32,17 +33,17 @@ _MANY_SUBSETS = 64  # from here on pairs are folded away
 
 def html(
     evaluation: Mapping[str, Any], *, title: str, lang: str = "en", history: Sequence[Mapping[str, Any]] | None = None,
-    mistakes: Sequence[Mapping[str, Any]] | None = None, data: Mapping[str, Any] | None = None,
+    mistakes: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None, data: Mapping[str, Any] | None = None,
     made: Mapping[str, Any] | None = None,
 ) -> str:
     """The report.
 
     Args:
-        evaluation: of ``evaluate``.
+        evaluation: of ``evaluate``, or of several targets {"targets": {name: one}}.
         title: heading of the page.
         lang: en or zh.
         history: one dict per epoch: epoch, loss, valid_loss, valid_accuracy, lr; what is missing is not drawn.
-        mistakes: wrong answers with their cells, of ``gallery.with_cells``.
+        mistakes: wrong answers with their cells, of ``gallery.with_cells``; of several targets {name: answers}.
         data: of ``facts.data_facts``.
         made: of ``facts.shown_made``; unknown entries are shown by their name.
 
@@ -52,24 +53,22 @@ def html(
     Raises:
         BadOption: the report does not speak this language.
     """
-    say = Words(lang)
-    by = evaluation.get("by")
-    main = Main(say, evaluation)
-    bodies = {
-        "scores": _scores(main, evaluation), "spread": _spread(main, evaluation), "subsets": _subsets(main, evaluation),
-        "calibration": _calibration(say, evaluation), "classes": _classes(say, evaluation), "by": _by(main, by),
-        "mistakes": about.mistakes(say, mistakes or []), "learning": _learning(say, history or []),
-        "data": about.data(say, data or {}, evaluation.get("bad_cells", [])), "made": about.made(say, made or {}),
-    }
-    renamed = {"mistakes": "errors"} if main.kind == "numbers" else {}
-    names = {
-        name: say(f"s_{renamed.get(name, name)}", column=escape(str(by["column"]) if by else ""))
-        for name, body in bodies.items() if body
-    }
-    contents = "".join(f'<li><a href="#{name}">{words}</a></li>' for name, words in names.items())
+    say, summary, found, bad = Words(lang), "", [], {}
+    for number, (target, one) in enumerate(by_target(evaluation), 1):
+        wrong = mistakes.get(target) if isinstance(mistakes, Mapping) else mistakes
+        before = (f"target-{number}-", f"{escape(target)}: ") if target else ("", "")
+        found += [(before[0] + name, before[1] + words, body) for name, words, body in _of_target(say, one, wrong or [])]
+        head = f'<h2 class="target"><a href="#{before[0]}scores">{escape(target)}</a></h2>' if target else ""
+        summary += head + _summary(Main(say, one), one)
+        bad |= {(cell["row"], cell["column"]): cell for cell in one.get("bad_cells", [])}
+    found += [(name, say(f"s_{name}"), body) for name, body in (
+        ("learning", _learning(say, history or [])), ("data", about.data(say, data or {}, list(bad.values()))),
+        ("made", about.made(say, made or {})),
+    ) if body]
+    contents = "".join(f'<li><a href="#{name}">{words}</a></li>' for name, words, _ in found)
     sections = "".join(
-        f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{words}</h2>{bodies[name]}</section>'
-        for name, words in names.items()
+        f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{words}</h2>{body}</section>'
+        for name, words, body in found
     )
     return f"""<!DOCTYPE html>
 <html lang="{'zh-CN' if lang == 'zh' else lang}">
@@ -83,7 +82,7 @@ def html(
 </head>
 <body><div class="page">
 <nav class="side" aria-label="{say('contents')}"><b>{say('contents')}</b><ol>{contents}</ol></nav>
-<header class="top"><h1>{escape(title)}</h1>{_summary(main, evaluation)}
+<header class="top"><h1>{escape(title)}</h1>{summary}
 <details class="side"><summary>{say('contents')}</summary>
 <nav aria-label="{say('contents')}"><ol>{contents}</ol></nav></details>
 </header>
@@ -92,6 +91,21 @@ def html(
 </div></body>
 </html>
 """
+
+
+def _of_target(
+    say: Words, evaluation: Mapping[str, Any], mistakes: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str, str]]:
+    """(id, heading, body) of the sections about one target."""
+    by, main = evaluation.get("by"), Main(say, evaluation)
+    bodies = {
+        "scores": _scores(main, evaluation), "spread": _spread(main, evaluation), "subsets": _subsets(main, evaluation),
+        "calibration": _calibration(say, evaluation), "classes": _classes(say, evaluation), "by": _by(main, by),
+        "mistakes": about.mistakes(say, mistakes),
+    }
+    renamed = {"mistakes": "errors"} if main.kind == "numbers" else {}
+    column = escape(str(by["column"]) if by else "")
+    return [(name, say(f"s_{renamed.get(name, name)}", column=column), body) for name, body in bodies.items() if body]
 
 
 # --- what it says first ---------------------------------------------------------------------------
@@ -548,13 +562,16 @@ def _learning(say: Words, history: Sequence[Mapping[str, Any]]) -> str:
         return finite((one.get("epoch", i), one.get(name)) for i, one in enumerate(history))
 
     valid = series("valid_loss")
-    name = next((name for name in _WATCHED if series(f"valid_{name}")), "accuracy")
+    watched = [
+        (key, name, target) for key in dict.fromkeys(key for one in history for key in one) if key.startswith("valid_")
+        for target, _, name in [key.removeprefix("valid_").rpartition(" ")] if name in _WATCHED
+    ]
+    single = any(name == "accuracy" and not target for _, name, target in watched) or not watched
     plots = [
-        _curves(say, "loss", "loss_axis" if name == "accuracy" else "loss_axis_other",
+        _curves(say, "loss", "loss_axis" if single else "loss_axis_other",
                 [("training", "rival", series("loss")), ("validation", "model", valid)],
                 mark=min(valid, key=lambda point: point[1]) if valid else None),
-        _curves(say, "valid_accuracy", "valid_axis", [("validation", "model", series("valid_accuracy"))], percent=True)
-        if name == "accuracy" else _curves(say, name, name, [("validation", "model", series(f"valid_{name}"))]),
+        *(_figure_of(say, key, name, target, series(key)) for key, name, target in _shown(watched)),
         _curves(say, "rate", "rate_axis", [("rate", "plain", series("lr"))]),
     ]
     if not any(plots):
@@ -563,9 +580,24 @@ def _learning(say: Words, history: Sequence[Mapping[str, Any]]) -> str:
     return f'<div class="curves">{"".join(plots)}</div>{note}'
 
 
+def _shown(watched: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """One figure of each target, the first that is watched."""
+    order = sorted(watched, key=lambda one: _WATCHED.index(one[1]))
+    first = {target: one for one in reversed(order) for target in [one[2]]}
+    return [first[target] for target in dict.fromkeys(one[2] for one in watched)]
+
+
+def _figure_of(say: Words, key: str, name: str, target: str, points: list[tuple[float, float]]) -> str:
+    """The curve of a validation figure."""
+    line, before = [("validation", "model", points)], f"{escape(target)}: " if target else ""
+    if name == "accuracy":
+        return _curves(say, "valid_accuracy", "valid_axis", line, percent=True, before=before)
+    return _curves(say, name, name, line, before=before)
+
+
 def _curves(
     say: Words, title: str, axis: str, series: list[tuple[str, str, list[tuple[float, float]]]], *,
-    mark: tuple[float, float] | None = None, percent: bool = False,
+    mark: tuple[float, float] | None = None, percent: bool = False, before: str = "",
 ) -> str:
     """A line plot over epochs, with a key where there are several lines."""
     series = [one for one in series if one[2]]
@@ -584,5 +616,5 @@ def _curves(
         chart.dot("model", *mark)
         keys += f"<span>{legend('model')} {say('best', epoch=f'{mark[0]:g}')}</span>"
     label = say("last", name=say(title), value=f"{series[-1][2][-1][1]:.4g}")
-    return (f'<figure><figcaption><b>{say(title)}</b></figcaption>{chart.svg(label)}'
+    return (f'<figure><figcaption><b>{before}{say(title)}</b></figcaption>{chart.svg(label)}'
             f'<div class="key">{keys}</div></figure>')

@@ -119,7 +119,7 @@ WORDS: dict[str, dict[str, str]] = {
         "spectrogram_of": "spectrogram of {column}: time in seconds, frequency in Hz", "seconds": "s", "hz": "Hz",
         # data
         "split_words": "{train} trained the model and {valid} validated it.", "without": "{records} without a target were left "
-        "out.", "leak": "{column}: {records} in validation hold the very content of a training record; scores on them flatter.",
+        "out.", "lacking": "{target} is unknown in {records}; what else is known of them was used.", "leak": "{column}: {records} in validation hold the very content of a training record; scores on them flatter.",
         "missing_as": "{column}: {words} taken as missing.", "word_times": "{word} ({n} times)",
         "columns_caption": "Columns of the training table: what each was taken for, and why", "column": "column",
         "kind": "kind", "reason": "reason", "missing": "missing", "views_caption": "Views: share of the training records that "
@@ -215,6 +215,7 @@ WORDS["zh"] = {
     "first_of": "共 {whole} 秒，取前 {seconds} 秒", "spectrogram_of": "{column} 的频谱图：横轴为秒，纵轴为赫兹",
     "seconds": "秒", "hz": "Hz",
     "split_words": "{train}用于训练，{valid}用于验证。", "without": "{records}没有目标，未使用。",
+    "lacking": "{records}没有 {target}；它们的其他目标仍被使用。",
     "leak": "{column}：验证中有 {records}与某条训练记录内容完全相同，它们的得分会偏高。",
     "missing_as": "{column}：{words} 视为缺失。", "word_times": "{word}（{n} 次）",
     "columns_caption": "训练表的各列：当作什么种类，为什么", "column": "列", "kind": "种类", "reason": "理由", "missing": "缺失",

@@ -11,13 +11,14 @@ N records, V views, C classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..contracts import Fusion, Part
 from ..data.splits import folds
 from ..network import Encoders, Network
 from .features import Views, answer, encode
@@ -76,25 +77,44 @@ def fresh(encoders: Encoders) -> Encoders:
     return Encoders(own, dict(encoders.conditions.items()))
 
 
-def fit_late(network: Network, answers_RVC: np.ndarray, present_RV: np.ndarray, target_R: np.ndarray) -> dict[str, Any]:
+def fit_late(
+    network: Network, answers_RVC: np.ndarray, present_RV: np.ndarray, targets: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
     """Fit the fusion on out-of-fold answers and give every member what was found.
 
     Args:
-        target_R: targets of the same records; a class unseen in training, -1, is left out, and so is a NaN.
+        targets: of the same records, as the network learns them; a class unseen in training, -1, is left out, and so
+            is a NaN.
 
     Returns:
-        What the fusion says of it, as JSON.
+        What the fusion says of it, as JSON; of several targets {target: what is said of it}.
     """
+    found, fusion, parts = {}, network.fusion, network.task.parts()
+    for part in parts:
+        one = fusion.each[part.name] if len(parts) > 1 else fusion
+        found[part.name] = _fit_one(one, part, answers_RVC[..., part.columns], present_RV, part.arrays(targets))
+    network.members.put("trunk.fusion", fusion)
+    return found if len(parts) > 1 else found[parts[0].name]
+
+
+def _fit_one(
+    fusion: Fusion, part: Part, answers_RVC: np.ndarray, present_RV: np.ndarray, targets: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    target_R = next(iter(targets.values()))
     known = ~np.isnan(target_R.reshape(len(target_R), -1).astype(float)).any(1)
     if target_R.dtype.kind in "iu":
         known &= target_R.reshape(len(target_R), -1).min(1) >= 0
-    fusion = network.fusion
     facts = fusion.fit_out_of_fold(
-        answers_RVC[known], present_RV[known], target_R[known], np.asarray(network.task.prior()),
-        getattr(network.task, "kind", "classes"),
+        answers_RVC[known], present_RV[known], target_R[known], np.asarray(part.task.prior()), part.task.kind
     )
-    network.members.put("trunk.fusion", fusion)
     return facts | {"records": int(known.sum())}
+
+
+def sentences(name: str, facts: dict[str, Any]) -> list[str]:
+    """What was fitted, of each target."""
+    if isinstance(facts.get("records"), int):
+        return [sentence(name, facts)]
+    return [f"{target}: {sentence(name, one)}" for target, one in facts.items()]
 
 
 def sentence(name: str, facts: dict[str, Any]) -> str:

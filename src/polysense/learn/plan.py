@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import processes
+from ..data.targets import SEVERAL, task_pairs
 from ..errors import BadOption, UnknownName, need
 from ..registry import encoders, fusions, options_of, suggest, tasks
 from .training import Auto, Training, Tuning
@@ -23,8 +24,10 @@ AUTO, OTHERS = "auto", "*"
 SECTIONS = ("fusion", "task", *SETTINGS)
 #: Setting -> what it may be, and how a message says so.
 TYPES = {
-    **dict.fromkeys(("target", "group", "split"), (str, "the name of a column")),
-    **dict.fromkeys(("task", "fusion", "on_bad"), (str, "a name")),
+    **dict.fromkeys(("group", "split"), (str, "the name of a column")),
+    "target": ((str, list, tuple), "the name of a column, or a list of names"),
+    "task": ((str, Mapping), "a name, or pairs of a target and a name"),
+    **dict.fromkeys(("fusion", "on_bad"), (str, "a name")),
     "tune": ((str, list, tuple), "'all' or a list of views"),
     "tensorboard": ((str, os.PathLike), "a folder"),
     **dict.fromkeys(("columns", "views", "encoders", "options"), (Mapping, "pairs of a name and a value")),
@@ -54,8 +57,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise BadOption(f"views has {name}={joined!r}; it must name columns, such as {name}=title+body or a list of them")
     if not 0 <= settings["seed"] < 2**32:
         raise BadOption(f"seed={settings['seed']} must be a whole number from 0 to {2**32 - 1}")
-    if settings["group"] is not None and settings["group"] == settings["target"]:
-        raise BadOption(f"'{settings['group']}' is both the target and the group; name another group column")
+    if not isinstance(settings["target"], (str, type(None))) and not all(isinstance(name, str) for name in settings["target"]):
+        raise BadOption(f"target={settings['target']!r} must hold names of columns only")
     if settings["on_bad"] not in ("error", "mask", "drop"):
         raise BadOption(f"on_bad='{settings['on_bad']}' must be 'error', 'mask' or 'drop'")
     if not 0 <= settings["max_bad"] <= 1:
@@ -65,8 +68,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise BadOption(f"time_limit={limit!r} must be a number of seconds above 0")
     if settings["tensorboard"] is not None:
         need("tensorboard", "tensorboard")
-    if settings["task"] is not None and settings["task"] not in tasks:
-        tasks[settings["task"]]
+    task = settings["task"]
+    for name in [] if task is None else [task] if isinstance(task, str) and "=" not in task else task_pairs(task).values():
+        if name not in tasks:
+            tasks[name]
 
 
 def check_several(folds: int | None, seeds: int, tune: Any) -> str | None:
@@ -94,6 +99,7 @@ class Plan:
 
     Attributes:
         name: of the fusion.
+        task: its name on the shelf.
         options: {section or view: {option: value}}.
         training: how the network is trained.
         tuning: how towers are tuned.
@@ -101,14 +107,18 @@ class Plan:
     """
 
     name: str
+    task: str
     options: dict[str, dict[str, Any]]
     training: Training
     tuning: Tuning
     auto: Auto
 
     @classmethod
-    def of(cls, fusion: str, task: str, options: Mapping[str, Any]) -> Plan:
+    def of(cls, fusion: str, task: str | Mapping[str, str], options: Mapping[str, Any]) -> Plan:
         """Options written flat ("train.epochs": 20) or nested, sorted into their sections.
+
+        Args:
+            task: its name; of several targets {target: name}.
 
         Raises:
             BadOption: a section or an option that does not exist, or a value out of its range.
@@ -123,9 +133,12 @@ class Plan:
             else:
                 nested.setdefault(section, {})[name] = value
         fusions.check(fusion, nested["fusion"], "fusion.")
-        tasks.check(task, nested["task"], "task.")
+        if not isinstance(task, str):
+            nested["task"], task = options_of_targets(task, nested["task"]), SEVERAL
+        else:
+            tasks.check(task, nested["task"], "task.")
+            tasks.check_types(task, nested["task"], "task.")
         fusions.check_types(fusion, nested["fusion"], "fusion.")
-        tasks.check_types(task, nested["task"], "task.")
         if nested["train"].get("pseudo") and tasks.about(task).kind not in ("classes", "labels"):
             raise BadOption(
                 f"train.pseudo={nested['train']['pseudo']!r} asks how sure an answer is, and the task '{task}' has no "
@@ -138,7 +151,7 @@ class Plan:
                     raise BadOption(
                         f"{holder.__name__.lower()} has no option '{section}.{name}'; " + suggest(name, known, f"{section}.")
                     )
-        return cls(fusion, nested, *(holder(**nested[section]) for section, holder in SETTINGS.items()))
+        return cls(fusion, task, nested, *(holder(**nested[section]) for section, holder in SETTINGS.items()))
 
     def check_views(self, views: Sequence[str]) -> None:
         """Refuse options of a view that the table does not have."""
@@ -167,6 +180,54 @@ class Plan:
     def fusion(self, views: Sequence[str], dim: int) -> Any:
         """The chosen fusion with the user's options."""
         return fusions.make(self.name, views, dim, **self.options["fusion"])
+
+
+def options_of_targets(named: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the task for several targets, from what the user gave.
+
+    Args:
+        named: {target: its task}.
+        given: "weights" of the targets; "TARGET.OPTION", or TARGET with a dict, of one of them; "OPTION" of all whose
+            task has it.
+
+    Raises:
+        BadOption: an option that no target has, or of a target that does not exist.
+
+    >>> options_of_targets({"a": "regress", "b": "classify"}, {"a.error": "mae", "smoothing": 0.1})["targets"][0]
+    {'target': 'a', 'task': 'regress', 'options': {'error': 'mae'}}
+    """
+    weights = given.get("weights")
+    if isinstance(weights, str) and "=" not in weights:
+        raise BadOption(
+            f"task.weights={weights!r} must give targets their weights, as in {','.join(f'{name}=1' for name in named)}; "
+            f"an option of one target goes by its name, as in task.{next(iter(named))}.weights"
+        )
+    own: dict[str, dict[str, Any]] = {name: {} for name in named}
+    of_all: dict[str, Any] = {}
+    for key, value in given.items():
+        target, dot, option = key.rpartition(".")
+        if key == "weights":
+            continue
+        if key in named and isinstance(value, Mapping):
+            own[key] |= value
+        elif not dot:
+            of_all[key] = value
+        elif target in named:
+            own[target][option] = value
+        else:
+            raise BadOption(f"the option 'task.{key}' is of '{target}', which is no target; {suggest(target, list(named))}")
+    has = {name: tasks.about(task).options for name, task in named.items()}
+    for option in of_all:
+        if not any(option in mine for mine in has.values()):
+            known = sorted({"weights", *(name for mine in has.values() for name in mine)})
+            raise BadOption(f"no target's task has the option 'task.{option}'; {suggest(option, known, 'task.')}")
+    targets = []
+    for name, task in named.items():
+        tasks.check(task, own[name], f"task.{name}.")
+        mine = {option: value for option, value in of_all.items() if option in has[name]} | own[name]
+        tasks.check_types(task, mine, f"task.{name}.")
+        targets.append({"target": name, "task": task, "options": mine})
+    return {"targets": targets, **({} if weights is None else {"weights": weights})}
 
 
 def named_views(named: Mapping[str, Any] | None, views: Sequence[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ..modality.towers import TOWERS, default_encoder, on_disk
 from ..network import Encoders, Network
 from ..registry import encoders as shelf
 from ..registry import fusions, modalities
+from .beside import aims_of, unit
 from .features import Prepared, Views, answer, encode, frozen
 from .gather import Bar, sample, tell_kinds
 from .loop import train
@@ -48,23 +49,41 @@ class Judge:
 
     def __init__(self, task: Any, targets: Sequence[Any], seed: int) -> None:
         self.task, self.seed, self.labels = task, seed, task.encode(targets)
-        self.yardstick, self.judged = task.yardstick(), task.judged(targets)
-        self.known_N = self.yardstick.known(self.judged)
+        self.aims = aims_of(task, targets)
+        self._known = [aim.yardstick.known(aim.judged) for aim in self.aims]
+        self.known_N = np.any(self._known, 0)
         self.unit = "log loss" if task.kind in ("classes", "labels") else "loss"
+        # losses of several targets are of different units: in those of their priors they can be added up
+        every = np.arange(len(targets))
+        self._unit = [unit(aim, every) if len(self.aims) > 1 else 1.0 for aim in self.aims]
 
     def regress(self, features: Any, present_N: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarray:
-        """(n, A): answers of the rivals' own regression for the judged rows, its C chosen on them."""
-        parts = [({"": features[part]}, present_N[part, None], self.judged[part]) for part in (rows, judged)]
-        prior = self.task.prior()
-        rivals = Rivals.train(
-            *parts[0], *parts[1], views=[""], classes=len(prior), seed=self.seed, yardstick=self.yardstick,
-            prior=None if self.task.kind == "classes" else self.task.restore(prior),
-        )
-        return rivals.answer(("",), *parts[1][:2])
+        """(n, A): answers of the rivals' own regressions for the judged rows, their C chosen on them."""
+        answers = []
+        for aim in self.aims:
+            own = rows[aim.has_N[rows]]
+            parts = [({"": features[part]}, present_N[part, None], aim.judged[part]) for part in (own, judged)]
+            prior = aim.task.prior()
+            rivals = Rivals.train(
+                *parts[0], *parts[1], views=[""], classes=len(prior), seed=self.seed, yardstick=aim.yardstick,
+                prior=None if aim.task.kind == "classes" else aim.task.restore(prior),
+            )
+            answers.append(rivals.answer(("",), *parts[1][:2]))
+        return answers[0] if len(answers) == 1 else np.hstack(answers)
 
     def losses(self, answers: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(n,): loss of each of the rows, all of them known."""
-        return self.yardstick.losses(self.yardstick.own(answers, self.judged[rows]), self.judged[rows])
+        """(n,): loss of each of the rows, all of them known; of several targets the weighted mean over the known ones."""
+        if len(self.aims) == 1:
+            yardstick, truth = self.aims[0].yardstick, self.aims[0].judged[rows]
+            return yardstick.losses(yardstick.own(answers, truth), truth)
+        above, below = np.zeros(len(rows)), np.zeros(len(rows))
+        for aim, known_N, scale in zip(self.aims, self._known, self._unit, strict=True):
+            at = np.flatnonzero(known_N[rows])
+            truth = aim.judged[rows[at]]
+            own = aim.yardstick.own(answers[at][:, aim.part.columns], truth)
+            above[at] += aim.part.weight * aim.yardstick.losses(own, truth) / scale
+            below[at] += aim.part.weight
+        return above / below
 
 
 def try_encoders(

@@ -148,9 +148,10 @@ class Classify(Task):
         return [f"probability_{name}" for name in self.classes]
 
     def encode(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
-        """{"label": (B,) int64}; -1 for a class that training did not have."""
+        """{"label": (B,) int64}; -1 for a class that training did not have, and where there is none."""
         plain = [_plain(value) for value in values]
-        return {"label": np.array([self._index.get(v, self._names.get(_name(v), -1)) for v in plain], np.int64)}
+        found = [-1 if v is None else self._index.get(v, self._names.get(_name(v), -1)) for v in plain]
+        return {"label": np.array(found, np.int64)}
 
     def head(self, dim: int) -> nn.Module:
         return Linear(dim, len(self.classes))
