@@ -119,7 +119,8 @@ WORDS: dict[str, dict[str, str]] = {
         "spectrogram_of": "spectrogram of {column}: time in seconds, frequency in Hz", "seconds": "s", "hz": "Hz",
         # data
         "split_words": "{train} trained the model and {valid} validated it.", "without": "{records} without a target were left "
-        "out.", "lacking": "{target} is unknown in {records}; what else is known of them was used.", "leak": "{column}: {records} in validation hold the very content of a training record; scores on them flatter.",
+        "out.", "lacking": "{target} is unknown in {records}; their other targets were used.",
+        "leak": "{column}: {records} in validation hold the very content of a training record; scores on them flatter.",
         "missing_as": "{column}: {words} taken as missing.", "word_times": "{word} ({n} times)",
         "columns_caption": "Columns of the training table: what each was taken for, and why", "column": "column",
         "kind": "kind", "reason": "reason", "missing": "missing", "views_caption": "Views: share of the training records that "
