@@ -123,7 +123,7 @@ def everything(text: str = "a red bus") -> dict:
             "parts": [{"view": text, "encoder": text, "regime": "frozen", "tower": {
                 "name": text, "sha256": "ab" * 32, "licence": text,
             }}],
-            "mixture": 0.4, "recipe": {"target": text, "options": {"train.epochs": 3}}, "versions": {"torch": text},
+            "mixture": {"": 0.4}, "answers": {"": "classes"}, "recipe": {"target": text, "options": {"train.epochs": 3}}, "versions": {"torch": text},
             "seed": 7, "fingerprint": "cd" * 32, "train": {"rate": 1.23456, "swa": True}, "date": text,
         },
     }
