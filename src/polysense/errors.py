@@ -10,6 +10,7 @@
     |   |-- BadOption (ValueError)  an option's name or value is wrong
     |   |-- UnknownName (KeyError)  no such encoder, fusion, task, modality or tower
     |   |-- BadModel                a model folder is damaged, foreign or does not fit
+    |   |-- BadIndex                an index is damaged, or what is put into it does not fit
     |   |-- NotFitted               an answer was asked of a model before ``fit``
     |   `-- MissingExtra            an optional dependency is not installed
     `-- Unfinished                  the work could not be completed; exit code 1
@@ -62,6 +63,10 @@ class UnknownName(Mistake, KeyError):
 
 class BadModel(Mistake):
     """A model folder is damaged, foreign or does not fit."""
+
+
+class BadIndex(Mistake):
+    """An index is damaged, or what is put into it does not fit."""
 
 
 class NotFitted(Mistake):

@@ -124,9 +124,9 @@ def save(
         for name, data in (notes or {}).items():
             _write(aside / name, data)
         _write_parts(aside, facts, parts, _copy(aside, copies or {}))
-        _sync(aside)
+        sync(aside)
         _swap(aside, folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except OSError as error:
         raise CannotWrite(f"{what} could not be written to {folder}: {error.strerror or error}") from error
     finally:  # interrupted too: nothing half-written stays behind
@@ -139,7 +139,7 @@ def _copy(folder: Path, copies: Mapping[str, Path]) -> dict[str, str]:
     for name, source in copies.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / name)
-        _sync(folder / name)
+        sync(folder / name)
         hashes[name] = _hash(folder / name)
     return hashes
 
@@ -178,7 +178,7 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Bring a file's content, or a folder's names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
