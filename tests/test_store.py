@@ -125,7 +125,7 @@ def test_foreign_and_newer_folders_are_refused(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadModel, match="there is no model.json in it"):
         polysense.load(tmp_path / "empty")
-    with pytest.raises(BadModel, match="there is no model.json in it"):
+    with pytest.raises(BadModel, match="there is no such folder"):
         polysense.load(tmp_path / "nowhere")
 
 
