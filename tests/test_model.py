@@ -730,3 +730,9 @@ def test_fit_tells_every_unreadable_cell(capsys):
     rows[3]["picture"] = b"no picture"
     Model("label", options=QUICK, encoders={"picture": "image.plain"}, verbose=True, cache=False).fit(rows)
     assert "1 cell in 1 of 40 records cannot be read:\n  row 3, column 'picture'" in capsys.readouterr().err
+
+
+def test_the_line_of_an_encoder_names_a_command_that_can_be_copied(capsys):
+    Model("label", options=QUICK, verbose=True).fit(records(30, views="text_zh"))
+    said = capsys.readouterr().err
+    assert "text_zh <- text.plain: " in said and "--encoder text_zh=text.pretrained:" in said and "VIEW" not in said

@@ -70,7 +70,7 @@ def choose_encoders(
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             encoder.fit(values)
-        say(f"{name_of[view]} <- {encoder.name}: {reason}")
+        say(f"{name_of[view]} <- {encoder.name}: {reason.replace('--encoder VIEW=', f'--encoder {view}=')}")
         made[view] = encoder
     return made
 
