@@ -77,7 +77,7 @@ def stamps(folder: Path) -> Path:
     return folder
 
 
-def test_activity(example, tmp_path, capsys):
+def test_activity(example, tmp_path, capsys, monkeypatch):
     """A line of the archive's format is channels between colons and the class at last."""
     (tmp_path / "out/packages").mkdir(parents=True)
     with zipfile.ZipFile(tmp_path / "out/packages/sktime-1.2.0-py3-none-any.whl", "w") as files:
@@ -85,7 +85,8 @@ def test_activity(example, tmp_path, capsys):
             lines = [f"{i},1:2,3:4,5:6,7:8,9:0,{i}:{'Walking' if i % 2 else 'Running'}" for i in range(n)]
             files.writestr(f"sktime/datasets/data/BasicMotions/BasicMotions_{part}.ts", "@x\n@data\n" + "\n".join(lines))
         files.writestr("sktime/other/x.py", "")
-    example("activity").main(["--out", "out"])
+    activity = example("activity")
+    activity.main(["--out", "out"])
     said = capsys.readouterr()
     assert "8 records" in said.out and "acceleration + rotation" not in said.out and "everything" in said.out
     assert "20 of 20 values are lists of numbers; 3 channels (x, y, z)" in said.err
@@ -98,6 +99,11 @@ def test_activity(example, tmp_path, capsys):
     assert records.column("label")[:2] == ["Running", "Walking"]
     assert [path.name for path in (tmp_path / "out/packages").iterdir() if path.is_dir()] == ["sktime-1.2.0"]
     assert not (tmp_path / "out/packages/sktime-1.2.0/sktime/other").exists()
+    monkeypatch.setattr(activity, "ENCODERS", {"series.plain": {}})
+    monkeypatch.setattr(activity, "EPOCHS", {"motions": 2})
+    activity.main(["--out", "out", "--encoders"])
+    said = capsys.readouterr().out
+    assert len(scores(said)) == 3 and "series.plain, seed 2" in said
 
 
 def test_audio_events(example, tmp_path, capsys):
