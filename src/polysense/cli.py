@@ -133,6 +133,7 @@ def fit(
     seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of everything random. [default: 0]", show_default=False, rich_help_panel=PARTS)] = None,
     folds: Annotated[int | None, typer.Option(metavar="K", help="Cross validation: K models, each on all but one fold; every record is judged by the one that has not seen it, answers are averaged.", show_default=False, rich_help_panel=RECORDS)] = None,
     seeds: Annotated[int | None, typer.Option(metavar="N", help="N models of N seeds on the same records: their spread, and the average of their answers.", show_default=False, rich_help_panel=PARTS)] = None,
+    quality: Annotated[str | None, typer.Option(metavar="fast|balanced|best", help="How much work: fast (plain features, no tower runs), balanced, or best (encoders tried, several models; towers tuned where there is a GPU). What you name yourself stays. [default: balanced]", show_default=False, rich_help_panel=PARTS)] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
     with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the model folder.")] = False,
     download: Download = False,
@@ -145,6 +146,7 @@ def fit(
         "target": target, "task": task, "fusion": fusion, "group": group, "split": split, "seed": seed,
         "on_bad": on_bad, "max_bad": max_bad, "tune": tune, "time_limit": time_limit,
         "tensorboard": str(tensorboard) if tensorboard else None, "folds": folds, "seeds": seeds,
+        "quality": quality,
     }
     settings = _settings(recipe, typed, columns, views, encoder, set_)
     table, valid = _begin(settings, table, valid, out)
@@ -159,7 +161,7 @@ def fit(
     if not processes.first():
         return
     if model.valid_:
-        where = "Out of fold, each record judged by the model that has not seen it" if model.folds else "On the validation records"
+        where = "Out of fold, each record judged by the model that has not seen it" if model.several_ and model.several_.kind == "folds" else "On the validation records"
         print(f"\n{where}:\n" + as_text(model.valid_), file=sys.stderr)
     print(f"\nThe model: {out}", file=sys.stderr)
 
@@ -583,6 +585,7 @@ def _about_model(folder: Path) -> str:
         *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
         *_tried(made.get("tried")),
         *_tuned(made.get("tuned")),
+        *([made["quality"]] if made.get("quality") else []),
         *_pseudo(made.get("pseudo")),
         *_several(made.get("several")),
         *(f"{name} -> {kind}: {reason}" for name, kind, reason in data["columns"]),

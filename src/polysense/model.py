@@ -46,7 +46,7 @@ from .judge import notebook
 from .judge.each import asked, by_target, evaluate_each
 from .judge.evaluate import words
 from .judge.facts import data_facts, fingerprint, made_facts, shown_made, versions
-from .learn import beside, pseudo
+from .learn import beside, pseudo, quality
 from .learn.begin import begin
 from .learn.board import Board
 from .learn.choose import choose_encoders, full_name
@@ -54,7 +54,7 @@ from .learn.features import Encoded, Prepared, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
 from .learn.late import fit_late, fresh, out_of_fold, sentences
 from .learn.loop import train
-from .learn.plan import AUTO, Plan, check_several, named_views
+from .learn.plan import AUTO, Plan, check_several, fitting_options, named_views
 from .learn.resume import Checkpoints
 from .learn.trial import Judge, fitting, try_encoders
 from .learn.tune import Verdict, to_tune, tune, weigh_each
@@ -103,6 +103,9 @@ class Model(ClassifierMixin, BaseEstimator):
         folds: fit so many models, each on all but one fold of the records, and average their answers; every record
             is judged by the model that has seen neither it nor its group (cross validation; Stone 1974).
         seeds: fit so many models, of this seed and those after it, on the same records, and average their answers.
+        quality: how much work fit may be: "fast" (plain features read by regressions, no tower runs), "balanced", or "best"
+            (encoders tried on validation; several models answer together, or with a GPU towers are tuned). It fills in
+            what is left open of encoders, options, folds, seeds and tune, by hardware; what is named stays.
 
     Attributes:
         classes_: (C,) after fit; of several targets a list of them, None for numbers.
@@ -126,7 +129,7 @@ class Model(ClassifierMixin, BaseEstimator):
         group: str | None = None, seed: int = 0, split: str | None = None, on_bad: str = "mask", max_bad: float = 0.2,
         tune: str | Sequence[str] | None = None, download: bool = False, cache: bool = True, verbose: bool = False,
         time_limit: float | None = None, tensorboard: str | Path | None = None, folds: int | None = None,
-        seeds: int = 1,
+        seeds: int = 1, quality: str = "balanced",
     ) -> None:
         self.target = target
         self.task = task
@@ -148,11 +151,15 @@ class Model(ClassifierMixin, BaseEstimator):
         self.tensorboard = tensorboard
         self.folds = folds
         self.seeds = seeds
+        self.quality = quality
 
     #: Given to one of several models by those who fit them: a cache, and the model of another seed on the same records.
     _cache_given: Cache | None = None
     _elder: Model | None = None
     several_: several.Several | None = None
+    #: Settings that the quality has chosen in place of those that were left open; and the towers that it may tune, if any.
+    chosen_: Mapping[str, Any] = {}
+    _tune_if_any = False
 
     # --- learning --------------------------------------------------------------------------------
 
@@ -175,6 +182,8 @@ class Model(ClassifierMixin, BaseEstimator):
             BadTable, BadColumn, BadOption: what is wrong, where, and the cure.
             Interrupted: by Ctrl-C or SIGTERM in training, with ``checkpoints``, after one was written.
         """
+        if self.quality != "balanced":
+            return self._fit_chosen(records, y, valid, checkpoints, resume)
         if check_several(self.folds, self.seeds, self.tune):
             several.fit(self, records, y, valid, checkpoints, resume)
             return self
@@ -193,6 +202,25 @@ class Model(ClassifierMixin, BaseEstimator):
             self._pseudo(job)
             self._tune(job)
             self._finish(job)
+        return self
+
+    def _fit_chosen(self, records: Any, y: Any, valid: Any, checkpoints: Any, resume: bool) -> Model:
+        """Be a model whose settings the quality has chosen."""
+        settings, records = self.get_params(deep=False), as_records(records)
+        begun = begin(settings, records, y, valid, lambda line: None)
+        first, groups = begun.tables[0], groups_of(begun.tables[0].records, self.group)
+        added, line = quality.chosen(
+            self.quality, settings, {view.name: view.modality for view in begun.schema.views}, len(first.rows),
+            len(first.rows) if groups is None else len({groups[row] for row in first.rows}), quality.hardware(),
+        )
+        Talk(self.verbose).say(line)
+        made = type(self)(**settings | added | {"quality": "balanced"})
+        made._tune_if_any = "tune" in added
+        made.fit(records, y, valid, checkpoints=checkpoints, resume=resume)
+        if "tune" in added:  # of the towers that there were
+            added["tune"] = made.made_["tuned"]["views"] if "tuned" in made.made_ else None
+        vars(self).update({name: value for name, value in vars(made).items() if name not in settings})
+        self.made_["quality"], self.chosen_ = line, added | {"quality": "balanced"}
         return self
 
     def _begin(self, records: Any, y: Any, valid: Any) -> _Job:
@@ -245,7 +273,7 @@ class Model(ClassifierMixin, BaseEstimator):
         elder = self._elder
         if elder:  # what learns nothing by chance is that of the first seed
             job.encoders |= {view: one for view, one in elder.network_.encoders.encoders.items() if one.frozen}
-        job.tuned = to_tune(self.tune, job.encoders)
+        job.tuned = to_tune(None if self._tune_if_any and not _towers(job.encoders) else self.tune, job.encoders)
         for encoder in job.encoders.values():
             if encoder.tower:
                 encoder.positions = job.positions
@@ -641,12 +669,8 @@ class Model(ClassifierMixin, BaseEstimator):
         encoders = dict(self.network_.encoders.encoders.items())
         source, cells = records.source, read_cells(records, self.schema_)
         shares = beside.each(self.task_, self.regressions_)
-        recipe = {
-            "target": self.target, **self._told(),
-            **{name: getattr(self, name) for name in ("columns", "views", "fusion")},
-            "encoders": self._encoders(),
-            **{name: getattr(self, name) for name in ("options", "group", "seed", "split", "on_bad", "max_bad")},
-        }
+        usual = {("seeds", "1"), ("quality", "balanced")}
+        recipe = {name: value for name, value in self._recipe().items() if (name, str(value)) not in usual}
         return html(
             evaluation, title=title or say("title", target=say("comma").join(self._targets()) or say("target"), source=source),
             lang=lang, history=self.history_,
@@ -759,13 +783,14 @@ class Model(ClassifierMixin, BaseEstimator):
             CannotWrite: disk full or no permission; what stood there is untouched.
         """
         self._ready()
-        settings, learned = self._settings() | self._told(), self._learned()
+        settings, learned = self._recipe(), self._learned()
         processes.from_first(lambda: keep.save(Path(folder), settings, learned, with_towers=with_towers))
         if hasattr(self, "checkpoints_"):
             self.checkpoints_.remove()
 
     def _settings(self) -> dict[str, Any]:
-        settings = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_KEPT}
+        settings = self.get_params(deep=False) | self.chosen_
+        settings = {name: value for name, value in settings.items() if name not in _NOT_KEPT}
         return settings | {name: dict(settings[name] or {}) for name in ("columns", "views", "options")}
 
     def _told(self) -> dict[str, Any]:
@@ -774,6 +799,12 @@ class Model(ClassifierMixin, BaseEstimator):
         if len(parts) == 1:
             return {"task": self.task_.name}
         return {"target": self._targets(), "task": {part.name: part.task.name for part in parts}}
+
+    def _recipe(self) -> dict[str, Any]:
+        """The settings that make this model again: task and encoders named, with just the options that these have."""
+        settings, named = self._settings(), self._encoders()
+        options = fitting_options(settings["options"], named)
+        return settings | self._told() | {"encoders": named, "options": options}
 
     def _learned(self) -> keep.Learned:
         facts = {"history": self.history_, "data": self.data_report_, "made": self.made_, "valid": self.valid_}
@@ -896,6 +927,10 @@ class _Job:
     fusing: dict[str, Any] = None  # what a late fusion was fitted to
     share: Any = None
     history: list[dict[str, float]] = None
+
+
+def _towers(encoders: Mapping[str, Encoder]) -> list[str]:
+    return [view for view, encoder in encoders.items() if encoder.tower]
 
 
 def _numbered(names: Sequence[Any]) -> np.ndarray:

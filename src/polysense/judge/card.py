@@ -352,6 +352,8 @@ def _made(facts: Mapping[str, Any]) -> str:
         "`polysense fit TABLE --recipe FILE --out DIR` takes:",
         "", _fence(yaml.safe_dump(recipe, allow_unicode=True, sort_keys=False).strip(), "yaml"),
     ]
+    if made.get("quality"):
+        lines += ["", f"Its settings were chosen by {_md(made['quality'])}."]
     several = made.get("several")
     if several:
         alone = "; ".join(

@@ -133,7 +133,7 @@ WORDS: dict[str, dict[str, str]] = {
         "mixture": "The answer is mixed: {network} network, {regressions} logistic regressions on the same views.",
         "recipe": "Recipe", "recipe_words": "Save it as recipe.yaml and repeat the model with <code>polysense fit TABLE "
         "--recipe recipe.yaml --out DIR</code>.", "versions": "Versions", "facts": "Facts", "seed": "seed",
-        "cpu_seconds": "CPU seconds", "date": "date", "source": "table", "settings": "Settings of training",
+        "cpu_seconds": "CPU seconds", "date": "date", "source": "table", "quality": "chosen by", "pseudo": "pseudo-labels", "settings": "Settings of training",
         "fingerprint": "fingerprint of the weights (sha256)", "task": "task", "fusion": "fusion", "licence": "licence",
         "made_by": "Made by polysense; nothing in this file comes from outside.",
     },
@@ -226,7 +226,7 @@ WORDS["zh"] = {
     "fixed": "固定特征", "parts_caption": "各视图由什么读取",
     "mixture": "回答是混合的：网络占 {network}，同样视图上的逻辑回归占 {regressions}。",
     "recipe": "配方", "recipe_words": "存为 recipe.yaml，即可用 <code>polysense fit TABLE --recipe recipe.yaml --out DIR</code> "
-    "重做这个模型。", "versions": "版本", "facts": "概况", "seed": "随机种子", "cpu_seconds": "CPU 秒数", "date": "日期",
+    "重做这个模型。", "versions": "版本", "facts": "概况", "seed": "随机种子", "cpu_seconds": "CPU 秒数", "date": "日期", "quality": "设置的选择", "pseudo": "伪标签",
     "source": "数据表", "settings": "训练设置", "fingerprint": "权重指纹（sha256）", "task": "任务", "fusion": "融合",
     "licence": "许可", "made_by": "由 polysense 生成；本文件不含任何外部资源。",
 }

@@ -20,6 +20,8 @@ from .training import Auto, Training, Tuning
 SETTINGS = {"train": Training, "tune": Tuning, "auto": Auto}
 #: In place of an encoder's name: try those there are. In place of a view's: all views that are not named.
 AUTO, OTHERS = "auto", "*"
+#: How much work a fit may be, see ``quality``; "balanced" changes nothing.
+QUALITIES = ("fast", "balanced", "best")
 #: Sections of ``options`` that are not views.
 SECTIONS = ("fusion", "task", *SETTINGS)
 #: Setting -> what it may be, and how a message says so.
@@ -66,6 +68,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     limit = settings["time_limit"]
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0):
         raise BadOption(f"time_limit={limit!r} must be a number of seconds above 0")
+    if settings["quality"] not in QUALITIES:
+        raise BadOption(f"quality={settings['quality']!r} must be 'fast', 'balanced' or 'best'")
     if settings["tensorboard"] is not None:
         need("tensorboard", "tensorboard")
     task = settings["task"]
@@ -243,6 +247,29 @@ def named_views(named: Mapping[str, Any] | None, views: Sequence[str]) -> dict[s
     if rest != AUTO:
         raise BadOption(f"encoder '{rest}' is given for all views; only '{AUTO}' suits them all, so name its view")
     return named | {view: AUTO for view in views if view not in named}
+
+
+def fitting_options(options: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:
+    """Options as they are written, flat or nested, without those of a view that its encoder does not have.
+
+    "auto" gives every candidate those that it has; a recipe names the one that was chosen.
+
+    Args:
+        named: {view: encoder, with or without its tower}.
+
+    >>> fitting_options({"photo.widths": [8], "photo": {"pixels": 32}, "train.dim": 8}, {"photo": "image.vit"})
+    {'photo': {'pixels': 32}, 'train.dim': 8}
+    """
+    has = {view: set(encoders.about(name).options) for view, given in named.items() for name in [split_name(given)[0]]
+           if name in encoders}
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        section, dot, name = key.partition(".")
+        if isinstance(value, Mapping) and not dot:
+            found[key] = {one: more for one, more in value.items() if section not in has or one in has[section]}
+        elif section not in has or name in has[section]:
+            found[key] = value
+    return found
 
 
 def _check_auto(view: str, modality: str, options: Mapping[str, Any]) -> None:
