@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polysense.judge.card import limits as card_limits
 from polysense.judge.detail import lowest
 from polysense.judge.evaluate import as_text, evaluate
+from polysense.judge.report import html
 from polysense.talk import columns_of
 from polysense.talk import fitted as _fitted
 from polysense.learn.rivals import Rivals
@@ -395,3 +397,19 @@ def test_a_lowest_value_above_the_whole_is_not_called_low():
     for row in found["by"]["values"]:
         row["difference"]["accuracy"] = {"value": 0.1, "low": 0.05, "high": 0.2}
     assert "no counted value has a lower accuracy" in as_text(found) and "lowest accuracy" not in as_text(found)
+
+
+@pytest.mark.parametrize(("n", "groups", "said"), [
+    (1, None, "1 record"), (9, None, "9 records"), (10, None, None), (40, 2, "2 groups"), (40, 4, "4 groups"), (40, 5, None),
+])
+def test_too_few_for_intervals_is_said_in_text_report_and_both_languages(n, groups, said):
+    """One record that is right shows 1.000 [1.000, 1.000], which tells nothing of another."""
+    found, _, _ = judged(n=n, subsets=False, groups=None if groups is None else np.arange(n) % groups)
+    text, pages = as_text(found), [html(found, title="t", lang=lang) for lang in ("en", "zh")]
+    line = f"too few to say: the intervals rest on {said}, so they tell little of other records"
+    assert (line in text) == (said is not None) == ("Too few to say" in pages[0]) == ("太少" in pages[1])
+    limits = " ".join(card_limits({
+        "recipe": {"group": "g", "on_bad": "mask"}, "classes": [], "towers": {}, "valid": found,
+        "data": {"train": 5000, "valid": n, "absent": {}, "records": 9, "identical_in_train_and_valid": {}, "bad_cells": []},
+    }))
+    assert (f"Too few to say: the intervals rest on {said}" in limits) == (said is not None)

@@ -15,7 +15,9 @@ from sklearn import metrics as theirs
 from sklearn.linear_model import LogisticRegression
 
 from polysense import Model, load
-from polysense.data.targets import as_labels, guess_task, strata
+from polysense.data.records import as_records
+from polysense.data.tables import open_table
+from polysense.data.targets import as_labels, guess_task, reader, strata
 from polysense.data.values import BadCell
 from polysense.errors import BadOption, BadTable
 from polysense.judge.evaluate import as_text
@@ -229,3 +231,34 @@ def test_through_the_door(tmp_path, capsys):
     assert all(set(line[1].split("|")) <= {"large", "odd", "red", ""} for line in lines[1:])
     assert "micro F1" in polysense(capsys, "evaluate", model, table, "--measures", "samples_f1")[0]
     assert "into 3 labels" in polysense(capsys, "show", model)[0]
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_an_empty_list_is_the_empty_set_and_an_empty_cell_is_missing(typed, tmp_path):
+    """In a typed column as in text, in a list of records as in a file; of features an empty list stays missing."""
+    rows = things(60, cell=list if typed else json.dumps)
+    empty = sum(row["tags"] in ([], "[]") for row in rows)
+    rows[0]["tags"], rows[1]["tags"] = None, [] if typed else "[]"
+    file = tmp_path / "t.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for records in (rows, file):
+        table = open_table(records, "tags", None, lambda note: None, "labels")
+        assert len(table.rows) == 59 and table.targets[0] is None and table.targets[1] == [] and not table.faults
+        assert sum(value == [] for value in table.targets) >= empty - 1 > 10
+    assert as_records(rows).column("tags")[0] is None
+    if typed:
+        assert as_records(rows).column("tags")[1] is None
+    for kind in ("numbers", "classes"):
+        assert reader(kind)([]) is None
+
+
+def test_a_notebook_shows_the_labels(fitted):
+    """Each with its probability, none where none is said; a model of labels says so."""
+    rows = things(12, 3)
+    answers, html = fitted.answers(rows), fitted.answers(rows)._repr_html_()
+    said, p = fitted.predict(rows)[:10], answers.answers
+    for row, one in enumerate(said):
+        text = ", ".join(f"{name} {p[row, fitted.task_.classes.index(name)]:.2f}" for name in one) or "no label"
+        assert f">{text}<" in html
+    assert "12 answers" in html and "and 2 more" in html and "any of 3 labels" in fitted._repr_html_()
+    assert "nothing: the shares in training" in fitted.answers([{"size": None, "note": None}])._repr_html_()

@@ -26,10 +26,10 @@ def best(settings=None, records=600, groups=600, machine=LAPTOP, views=VIEWS):
 # choosing --------------------------------------------------------------------------------------------
 
 
-def test_fast_is_plain_features_read_by_regressions():
+def test_fast_is_plain_features_and_one_member():
     added, line = chosen("fast", {}, VIEWS, 600, 600, LAPTOP)
     assert added == {"encoders": {"note": "text.plain", "photo": "image.plain", "table": "table.mlp"}, "options": FAST}
-    assert line.startswith("quality fast on 2 cores, no GPU, 24 GiB of memory free, 600 records: plain features read by")
+    assert line.startswith("quality fast on 2 cores, no GPU, 24 GiB of memory free, 600 records: plain features and one member")
 
 
 def test_fast_leaves_what_is_named():
@@ -39,7 +39,7 @@ def test_fast_leaves_what_is_named():
 
     added, line = fast(encoders={"note": "text.bag"}, options={"photo.widths": [8], "train": {"members": 3}})
     assert added["encoders"] == {"note": "text.bag", "table": "table.mlp"}, "image.plain has no widths: the default chooses"
-    assert added["options"] == FAST | {"train.members": 3, "photo.widths": [8]}
+    assert added["options"] == {"train.members": 3, "photo.widths": [8]} and FAST == {"train.members": 1}
     assert line.endswith("; what you named stays (encoders, options)")
     assert fast(encoders={"*": "auto"})[0]["encoders"] == {"*": "auto"}
 
@@ -99,7 +99,7 @@ def test_fast_is_recorded_and_its_recipe_makes_it_again(tmp_path, capsys):
     polysense(capsys, "fit", table, "--target", "label", "--out", tmp_path / "m", "--quality", "fast", "--set", "train.dim=8")
     facts = store.load(tmp_path / "m")[0]
     assert facts["recipe"]["quality"] == "balanced" and facts["recipe"]["encoders"]["text"] == "text.plain"
-    assert facts["recipe"]["options"] == FAST | {"train.dim": 8} and facts["regressions"]["weight"] == 1.0
+    assert facts["recipe"]["options"] == FAST | {"train.dim": 8}
     line = facts["made"]["quality"]
     assert line.startswith("quality fast on ") and line in polysense(capsys, "show", tmp_path / "m")[0]
     assert "Its settings were chosen by quality fast" in (tmp_path / "m" / "README.md").read_text()

@@ -200,3 +200,11 @@ def test_through_the_door(tmp_path, capsys):
                if abs(float(one["probability_fraud"]) - cut) > 1e-5)
     with pytest.raises(BadOption, match="task.threshold=2"):
         polysense(capsys, *fit, "--set", "task.threshold=2")
+
+
+def test_a_notebook_shows_the_class_that_is_said(fitted):
+    """With the probability of that class, which may be the less likely one."""
+    rows = rare(10, 4)
+    html, p = fitted.answers(rows)._repr_html_(), fitted.predict_proba(rows)
+    for row, one in enumerate(fitted.predict(rows)):
+        assert f"{one}</td>" in html and f"{p[row, list(fitted.classes_).index(one)]:.2f}" in html

@@ -133,7 +133,7 @@ def fit(
     seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of everything random. [default: 0]", show_default=False, rich_help_panel=PARTS)] = None,
     folds: Annotated[int | None, typer.Option(metavar="K", help="Cross validation: K models, each on all but one fold; every record is judged by the one that has not seen it, answers are averaged.", show_default=False, rich_help_panel=RECORDS)] = None,
     seeds: Annotated[int | None, typer.Option(metavar="N", help="N models of N seeds on the same records: their spread, and the average of their answers.", show_default=False, rich_help_panel=PARTS)] = None,
-    quality: Annotated[str | None, typer.Option(metavar="fast|balanced|best", help="How much work: fast (plain features, no tower runs), balanced, or best (encoders tried, several models; towers tuned where there is a GPU). What you name yourself stays. [default: balanced]", show_default=False, rich_help_panel=PARTS)] = None,
+    quality: Annotated[str | None, typer.Option(metavar="fast|balanced|best", help="How much work: fast (plain features, one member, no tower runs), balanced, or best (encoders tried, several models; towers tuned where there is a GPU). What you name yourself stays. [default: balanced]", show_default=False, rich_help_panel=PARTS)] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
     with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the model folder.")] = False,
     download: Download = False,

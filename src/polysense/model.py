@@ -103,7 +103,7 @@ class Model(ClassifierMixin, BaseEstimator):
         folds: fit so many models, each on all but one fold of the records, and average their answers; every record
             is judged by the model that has seen neither it nor its group (cross validation; Stone 1974).
         seeds: fit so many models, of this seed and those after it, on the same records, and average their answers.
-        quality: how much work fit may be: "fast" (plain features read by regressions, no tower runs), "balanced", or "best"
+        quality: how much work fit may be: "fast" (plain features, one member, no tower runs), "balanced", or "best"
             (encoders tried on validation; several models answer together, or with a GPU towers are tuned). It fills in
             what is left open of encoders, options, folds, seeds and tune, by hardware; what is named stays.
 
@@ -756,7 +756,7 @@ class Model(ClassifierMixin, BaseEstimator):
             return notebook.settings_html({k: v for k, v in settings.items() if v != getattr(type(self)(), k)})
         return notebook.model_html(
             targets=[
-                (part.name or self.target, list(part.task.classes), share.weight)
+                (part.name or self.target, part.task.kind, list(part.task.classes), share.weight)
                 for part, share in beside.each(self.task_, self.regressions_)
             ],
             encoders=self._encoders(), fusion=self.fusion, data=self.data_report_, made=self.made_, valid=self.valid_,
@@ -871,22 +871,22 @@ class Answers:
         return self.answers
 
     def _repr_html_(self) -> str:
+        first, place = self.answers[:10], {name: c for c, name in enumerate(self.classes)}
+        said, sure = self.task.decode(first) if len(first) else [], None
         if self.task.kind == "several":
             names = [part.name for part in self.task.parts()]
+            said = [", ".join(f"{name}: {one}" for name, one in zip(names, row, strict=True)) for row in said]
+        elif self.task.kind == "classes":
+            sure = [float(row[place[one]]) for row, one in zip(first, said, strict=True)]
+        elif self.task.kind == "labels":
             said = [
-                ", ".join(f"{name}: {one}" for name, one in zip(names, row, strict=True))
-                for row in self.task.decode(self.answers[:10])
-            ] + [""] * max(0, len(self.answers) - 10)
-            sure = None
-        elif not self.classes:
-            said, sure = self.answers[:, 0].tolist(), None
-        else:
-            best = self.answers.argmax(1) if len(self.answers) else np.zeros(0, int)
-            said, sure = [self.classes[c] for c in best], self.answers[np.arange(len(best)), best]
+                ", ".join(f"{name} {row[place[name]]:.2f}" for name in one) or "no label"
+                for row, one in zip(first, said, strict=True)
+            ]
         return notebook.answers_html(
             said, sure,
             [[view for view, there in zip(self.views, row, strict=True) if there] for row in self.present_NV[:10]],
-            len(self.bad_cells),
+            len(self.bad_cells), len(self.answers),
         )
 
 

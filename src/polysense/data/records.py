@@ -100,13 +100,16 @@ class Records:
         self._touched(1)
         return None if is_empty(value) else value
 
-    def column(self, name: str, rows: Sequence[int] | None = None) -> list[Any]:
+    def column(self, name: str, rows: Sequence[int] | None = None, *, sets: bool = False) -> list[Any]:
         """All values of a column, or those of some rows; None where missing.
+
+        Args:
+            sets: an empty list is a value, the empty set; otherwise it is missing.
 
         Raises:
             BadColumn: no such column.
         """
-        if rows is not None and len(rows) <= _FEW:
+        if rows is not None and len(rows) <= _FEW and not sets:
             return [self.cell(name, i) for i in rows]
         chunked = self._column(name)
         wanted = self._rows
@@ -117,7 +120,7 @@ class Records:
         for piece in chunked.chunks if wanted is None else _pieces(chunked, wanted):
             values += piece.to_pylist()
             self._touched(len(piece))
-        return [None if is_empty(value) else value for value in values]
+        return [None if is_empty(value) and not (sets and value == []) else value for value in values]
 
     def _touched(self, reads: int) -> None:
         if self.mapped is not None:

@@ -230,7 +230,7 @@ def _cells_of(records: Records, target: str | None, y: Sequence[Any] | None) -> 
     known: dict[str, str] = {}  # one object a class, not one a record
     found: list[Any] = []
     for part in blocks(len(records)):
-        for value in map(targets.plain, records.column(target, np.arange(part.start, part.stop))):
+        for value in map(targets.plain, records.column(target, np.arange(part.start, part.stop), sets=True)):
             found.append(known.setdefault(value, value) if isinstance(value, str) else value)
     return found
 

@@ -103,7 +103,7 @@ def as_class(value: Any) -> Any:
         BadCell: it holds several values, or bytes.
     """
     value = plain(value)
-    if value is None or value == "" or value != value:
+    if value is None or value == "" or value == [] or value != value:
         return None
     if isinstance(value, (bytes, list, tuple, set, dict)) or hasattr(value, "__len__") and not isinstance(value, str):
         raise BadCell(f"is {short(value)}; a target is one word or number per record")
@@ -117,6 +117,8 @@ def as_number(value: Any) -> float | None:
         BadCell: it is no number, or infinite.
     """
     value = plain(value)
+    if value == []:
+        return None
     if isinstance(value, (list, tuple, dict)) or hasattr(value, "__len__") and not isinstance(value, (str, bytes)):
         raise BadCell(f"{short(value)} is not one number; name several columns (--target a,b) for several numbers")
     return number(value)

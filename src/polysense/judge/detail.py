@@ -15,6 +15,7 @@ import numpy as np
 from ..metrics import LOWER_IS_BETTER, Draws, Resamples, Yardstick, equal_mass
 
 FEW_TEST = 30  #: judged records below which a figure is shown and not counted
+FEW_RECORDS, FEW_GROUPS = 10, 5  #: units of the bootstrap below which its intervals say nothing
 MOST_VALUES = 30  #: values of a column that are judged each; the rest are judged as one
 MOST_CLASSES = 200  #: classes with figures of their own, the most frequent ones
 RANGES = 5  #: parts of equal mass that a column of many different numbers is cut into
@@ -142,6 +143,20 @@ def lowest(by: Mapping[str, Any], main: str = "accuracy") -> dict[str, Any] | No
     counted = [row for row in by["values"] if not row["too_few"] and row["scores"][main]["value"] is not None]
     worse = -1 if is_lower(main) else 1
     return min(counted, key=lambda row: worse * row["scores"][main]["value"]) if len(counted) > 1 else None
+
+
+def too_few(evaluation: Mapping[str, Any]) -> tuple[int, str] | None:
+    """How many records or groups an evaluation rests on, where these are too few for its intervals to say anything.
+
+    A bootstrap of very few units shows their own spread, not that of others: of one record that is right it says 1 to 1.
+
+    >>> too_few({"records": 1, "groups": None}), too_few({"records": 40, "groups": 2}), too_few({"records": 10, "groups": None})
+    ((1, 'record'), (2, 'group'), None)
+    """
+    records, groups = evaluation["records"], evaluation.get("groups")
+    if groups and groups < FEW_GROUPS:
+        return groups, "group"
+    return (records, "record") if 0 < records < FEW_RECORDS else None
 
 
 def is_lower(name: str) -> bool:

@@ -27,6 +27,7 @@ from .detail import (
     per_label,
     reliability,
     spread,
+    too_few,
     worth,
     wrong_sets,
 )
@@ -287,6 +288,8 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
     lines += [f"warning: {warning}" for warning in evaluation["warnings"]]
     if threshold := evaluation.get("threshold"):
         lines.append(f"'{threshold['class']}' is said from a probability of {threshold['from']:.3g} on")
+    if few := too_few(evaluation):
+        lines.append(f"too few to say: the intervals rest on {counted(*few)}, so they tell little of other records")
     if evaluation["bad_cells"]:
         lines.append(f"{counted(len(evaluation['bad_cells']), 'bad cell')}, see the data report")
     if evaluation["scores"] is None:

@@ -38,13 +38,13 @@ def settings_html(settings: Mapping[str, Any]) -> str:
 
 
 def model_html(
-    *, targets: Sequence[tuple[Any, Sequence[Any], float]], encoders: Mapping[str, str], fusion: str,
+    *, targets: Sequence[tuple[Any, str, Sequence[Any], float]], encoders: Mapping[str, str], fusion: str,
     data: Mapping[str, Any], made: Mapping[str, Any], valid: Mapping[str, Any] | None,
 ) -> str:
     """A fitted model: what it predicts, who reads which view, how well it answers.
 
     Args:
-        targets: each one's name, its classes, and the regressions' share of its answer.
+        targets: each one's name, kind of answer and classes, and the regressions' share of its answer.
         encoders: {view: name of its encoder}.
         data: what ``data_facts`` gave.
         made: what ``made_facts`` gave.
@@ -59,40 +59,44 @@ def model_html(
                 f"answers of {_short(name)}" if several else "answers", f"{1 - share:.0%} network, {share:.0%} "
                 f"{'logistic' if classes else 'ridge'} regressions on the same views"
             )
-            for name, classes, share in targets
+            for name, _, classes, share in targets
         ),
         _row("records", f"{data['train']:,} for training, {data['valid']:,} for validation, from {_short(made['source'])}"),
         _row("made", f"{_short(made['date'])}, {made['cpu_seconds']:,} CPU seconds, seed {made['seed']}"),
     ]
-    what = "<br>".join((f"{_short(name)}: " if several else "") + _what(classes) for name, classes, _ in targets)
+    what = "<br>".join((f"{_short(name)}: " if several else "") + _what(kind, classes) for name, kind, classes, _ in targets)
     body = what + f'<table style="{_TABLE}">{"".join(rows)}</table>'
     for name, one in by_target(valid or {}):
         body += (f"<div>{_short(name)}</div>" if name else "") + _scores(one)
     return _box(f"Model of {', '.join(_short(name or 'the target') for name, *_ in targets)}", body)
 
 
-def _what(classes: Sequence[Any]) -> str:
+def _what(kind: str, classes: Sequence[Any]) -> str:
     """What is answered."""
     named = ", ".join(_short(name, 24) for name in classes[:_MOST_CLASSES])
     more = f" and {len(classes) - _MOST_CLASSES:,} more" if len(classes) > _MOST_CLASSES else ""
-    return f"one of {len(classes):,} classes: {named}{more}" if classes else "a number"
+    of = f"any of {len(classes):,} labels" if kind == "labels" else f"one of {len(classes):,} classes"
+    return f"{of}: {named}{more}" if classes else "a number"
 
 
 def answers_html(
-    predictions: Sequence[Any], probabilities: Sequence[float] | None, present: Sequence[Sequence[str]], bad_cells: int
+    predictions: Sequence[Any], probabilities: Sequence[float] | None, present: Sequence[Sequence[str]], bad_cells: int,
+    n: int,
 ) -> str:
     """Answers: the first few of them, each with its probability and the views it was given from.
 
     Args:
-        predictions: of all records.
-        probabilities: of these predictions; None where they are numbers.
-        present: the views that each record has.
+        predictions: of the first records.
+        probabilities: of these predictions; None where they are numbers or sets of labels.
+        present: the views that each of them has.
         bad_cells: how many cells could not be read.
+        n: how many records were answered.
     """
     sure = probabilities is not None
     heads = ("row", "prediction", *(("probability",) if sure else ()), "from")
     head = "".join(f'<th style="{_HEAD}">{name}</th>' for name in heads)
-    lines, nothing = [], "nothing: the shares in training" if sure else "nothing: the constant of training"
+    shares = sure or any(isinstance(said, str) for said in predictions)
+    lines, nothing = [], "nothing: the shares in training" if shares else "nothing: the constant of training"
     for row, (said, views) in enumerate(zip(predictions[:_MOST_ROWS], present, strict=False)):
         cells = [str(row), _short(said if sure or not isinstance(said, float) else f"{said:.6g}")]
         if sure:
@@ -101,7 +105,6 @@ def answers_html(
         cells.append(", ".join(map(_short, views)) or nothing)
         lines.append("<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>")
     table = f'<table style="{_TABLE}"><tr>{head}</tr>{"".join(lines)}</table>' if lines else ""
-    n = len(predictions)
     more = f"and {n - _MOST_ROWS:,} more" if n > _MOST_ROWS else ""
     bad = f"{bad_cells:,} cell{'s' * (bad_cells != 1)} could not be read" if bad_cells else ""
     return _box(f"{n:,} answer{'s' * (n != 1)}", table + "; ".join(filter(None, (more, bad))))

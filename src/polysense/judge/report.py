@@ -15,7 +15,7 @@ from typing import Any
 from ..learn.rivals import FEW
 from ..metrics import LOWER_IS_BETTER, UNITS
 from . import about
-from .detail import FEW_TEST, clearly_worse, lowest
+from .detail import FEW_TEST, clearly_worse, lowest, too_few
 from .draw import Axis, Chart, dots, finite, key, legend, strip, ticks
 from .each import by_target
 from .evaluate import is_worse, line_of, words, worth_showing
@@ -137,6 +137,8 @@ def _summary(main: Main, evaluation: Mapping[str, Any]) -> str:
     if rivals:
         said.append(say("compare", rivals=say("comma").join(rivals)))
     paragraphs = [_joined(say, said)]
+    if few := too_few(evaluation):
+        note += f'<p class="warning"><b>{say("note")}</b> {say("too_few", units=say.count(*few))}</p>'
     if threshold := evaluation.get("threshold"):
         paragraphs.append(say("threshold", name=escape(str(threshold["class"])), start=f"{threshold['from']:.3g}"))
     mean = evaluation.get("subsets_mean")

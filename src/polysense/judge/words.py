@@ -22,6 +22,7 @@ WORDS: dict[str, dict[str, str]] = {
         "nothing": "No record has a target that could be judged.", "note": "Note.",
         "right": "On {records} the model is right <b>{accuracy}</b> of the time {interval}.",
         "records_in_groups": "{records} in {groups}",
+        "too_few": "Too few to say: the intervals rest on {units}, so they tell little of other records.",
         "threshold": "<b>{name}</b> is said from a probability of {start} on, by the model and by the regressions beside it.",
         "compare": "For comparison: {rivals}.", "vs_concat": "plain concatenation {accuracy}",
         "vs_single": "the best single view ({view}) {accuracy}", "vs_majority": "the most frequent class {accuracy}",
@@ -133,7 +134,8 @@ WORDS: dict[str, dict[str, str]] = {
         "mixture": "The answer is mixed: {network} network, {regressions} logistic regressions on the same views.",
         "recipe": "Recipe", "recipe_words": "Save it as recipe.yaml and repeat the model with <code>polysense fit TABLE "
         "--recipe recipe.yaml --out DIR</code>.", "versions": "Versions", "facts": "Facts", "seed": "seed",
-        "cpu_seconds": "CPU seconds", "date": "date", "source": "table", "quality": "chosen by", "pseudo": "pseudo-labels", "settings": "Settings of training",
+        "cpu_seconds": "CPU seconds", "date": "date", "source": "table",
+        "quality": "chosen by", "pseudo": "pseudo-labels", "settings": "Settings of training",
         "fingerprint": "fingerprint of the weights (sha256)", "task": "task", "fusion": "fusion", "licence": "licence",
         "made_by": "Made by polysense; nothing in this file comes from outside.",
     },
@@ -148,6 +150,7 @@ WORDS["zh"] = {
     "s_made": "模型是怎样得到的",
     "nothing": "没有可以评判的带目标的记录。", "note": "注意：",
     "right": "在 {records}上，模型有 <b>{accuracy}</b> 答对 {interval}。", "records_in_groups": "{records}（{groups}）",
+    "too_few": "太少，说明不了什么：区间只依据 {units}，对其他记录几乎没有意义。",
     "threshold": "概率达到 {start} 即答 <b>{name}</b>，模型与对照的回归都是如此。",
     "compare": "对照：{rivals}。", "vs_concat": "简单拼接 {accuracy}", "vs_single": "最好的单个视图（{view}）{accuracy}",
     "vs_majority": "最常见的类别 {accuracy}",
@@ -226,7 +229,8 @@ WORDS["zh"] = {
     "fixed": "固定特征", "parts_caption": "各视图由什么读取",
     "mixture": "回答是混合的：网络占 {network}，同样视图上的逻辑回归占 {regressions}。",
     "recipe": "配方", "recipe_words": "存为 recipe.yaml，即可用 <code>polysense fit TABLE --recipe recipe.yaml --out DIR</code> "
-    "重做这个模型。", "versions": "版本", "facts": "概况", "seed": "随机种子", "cpu_seconds": "CPU 秒数", "date": "日期", "quality": "设置的选择", "pseudo": "伪标签",
+    "重做这个模型。", "versions": "版本", "facts": "概况", "seed": "随机种子", "cpu_seconds": "CPU 秒数", "date": "日期",
+    "quality": "设置的选择", "pseudo": "伪标签",
     "source": "数据表", "settings": "训练设置", "fingerprint": "权重指纹（sha256）", "task": "任务", "fusion": "融合",
     "licence": "许可", "made_by": "由 polysense 生成；本文件不含任何外部资源。",
 }

@@ -13,8 +13,8 @@ from .. import processes
 from ..registry import encoders, modalities
 from .plan import AUTO, OTHERS
 
-#: What ``fast`` sets: the network is made and hardly trained, the regressions on plain features give the answer.
-FAST = {"train.members": 1, "train.epochs": 1, "train.regressions": 1.0}
+#: What ``fast`` sets beside plain features.
+FAST = {"train.members": 1}
 #: Models that ``best`` averages, the most first; records of all of them for a core, and for a GiB of free memory.
 MODELS, OF_A_CORE, OF_A_GIB = (5, 3), 20_000, 20_000
 #: Records, or groups, that a fold needs.
@@ -100,7 +100,7 @@ def _fast(settings: Mapping[str, Any], views: Mapping[str, str]) -> tuple[dict[s
         if OTHERS not in given and wanted <= set(encoders.about(name).options):
             plain[view] = name
     return {"encoders": plain | given, "options": FAST | options}, (
-        "plain features read by regressions; no tower runs, and the network, hardly trained, gives no part of the answer"
+        "plain features and one member of the network; no tower runs"
     )
 
 

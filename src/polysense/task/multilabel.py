@@ -33,8 +33,8 @@ class Scores(nn.Module):
 class Multilabel(Task):
     """Any number of labels for each record; binary cross entropy for each on a linear head.
 
-    A cell holds a list, JSON such as ["red", "round"], or words between separators: red;round. The empty set is written
-    [] as text; an empty cell, and an empty list in a typed column, is a missing target. With p = sigmoid(score) the loss
+    A cell holds a list, JSON such as ["red", "round"], or words between separators: red;round. The empty set is an
+    empty list, [] as text; an empty cell is a missing target. With p = sigmoid(score) the loss
     of a record is the mean over labels of -(y log p + (1 - y) log(1 - p)), each term times (1 - q)^focal where q is the
     probability given to the truth. Source: binary relevance, Tsoumakas and Katakis 2007, IJDWM 3(3); focal loss Lin et al.
     2017, arXiv:1708.02002, eq. 4.
