@@ -15,6 +15,7 @@ import yaml
 from ..metrics import LOWER_IS_BETTER, UNITS
 from ..talk import counted
 from .detail import too_few
+from .each import by_target
 from .evaluate import line_of, number, words
 
 #: Modality of all views -> the Hub's word for such a task; the Hub has none for several modalities together.
@@ -98,7 +99,8 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
             "records come from one person, place or day, the model may know the person instead of the answer, and the "
             "results flatter it."
         )
-    if valid.get("scores") and (few := too_few(valid)):
+    few = next((few for _, one in by_target(valid) if one.get("scores") and (few := too_few(one))), None)
+    if few:
         found.append(f"Too few to say: the intervals rest on {counted(*few)}, so they tell little of other records.")
     for view, same in data["identical_in_train_and_valid"].items():
         found.append(
