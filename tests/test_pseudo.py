@@ -140,11 +140,13 @@ def test_nothing_to_take_is_said(capsys):
     rows = clusters(40, 1)
     assert fit(rows, verbose=True).made_.get("pseudo") is None
     assert "every record has a target or a group of validation" in capsys.readouterr().err
-    made = fit(clusters(60, 1, 40), options={"train.pseudo": 1.0}, verbose=True)
+    made = fit(clusters(60, 1, 40), clusters(30, 2), options={"train.pseudo": 1.0}, verbose=True)
     assert made.made_["pseudo"]["second"] is None and made.made_["pseudo"]["taken"] == 0
     assert "0 of 20 records without a target were answered with at least 1; there is nothing" in capsys.readouterr().err
     fit([row | {"part": "train"} for row in clusters(60, 1, 40)], split="part", verbose=True)
-    assert "no record validates, so nothing could prove itself" in capsys.readouterr().err
+    assert "none, for 0 validation records can prove nothing, 30 are needed" in capsys.readouterr().err
+    made = fit(clusters(60, 1, 40), clusters(29, 2), verbose=True)
+    assert "none, for 29 validation records can prove nothing" in capsys.readouterr().err and "pseudo" not in made.made_
 
 
 def test_sets_of_labels():
@@ -162,12 +164,15 @@ def test_sets_of_labels():
 def test_several_models_take_them_too(how):
     """Of folds no model is given a record of a group that it is judged on or validates on."""
     rows = [row | {"who": f"w{i % 40}"} for i, row in enumerate(clusters(120, 1, 60))]
-    made = fit(rows, group="who", **how)
+    valid = [row | {"who": f"v{i}"} for i, row in enumerate(clusters(36, 2))]
+    for i in range(5):
+        valid[i]["who"] = f"w{i}"  # their records without a target are left out
+    made = fit(rows, valid, group="who", **how)
     for one in made.several_.models:
         assert one.data_report_["without_target"] == one.made_["pseudo"]["records"] > 0
-        if "folds" in how:  # 40 groups, of which a third is judged and a seventh of the others validates
-            assert one.made_["pseudo"]["records"] < 45
-    assert made.valid_["records"] == (60 if "folds" in how else made.data_report_["valid"])
+        judged = 60 // 3 if "folds" in how else 0  # a third of the groups is judged; each has one or two records without
+        assert one.made_["pseudo"]["records"] <= 60 - 5 - judged // 2
+    assert made.valid_["records"] == (60 if "folds" in how else 36)
 
 
 # unfinished ------------------------------------------------------------------------------------------
@@ -211,12 +216,12 @@ def test_killed_anywhere_it_ends_in_the_same_bits(tmp_path, monkeypatch):
 
 def test_through_the_door(tmp_path, capsys):
     """Records with an empty target are counted, answered and told of."""
-    rows, table = clusters(200, 1, 60), tmp_path / "t.csv"
+    rows, table = clusters(300, 1, 160), tmp_path / "t.csv"
     with open(table, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     fit = ["fit", table, "--target", "label", "--out", tmp_path / "m", "--set", "train.epochs=3"]
     said = polysense(capsys, *fit, "--set", "train.pseudo=0.7")[1]
-    assert "140 of 200 records have no target" in said and "of 140 records without a target were answered with at least 0.7" in said
+    assert "140 of 300 records have no target" in said and "of 140 records without a target were answered with at least 0.7" in said
     assert "pseudo-labels" in polysense(capsys, "show", tmp_path / "m")[0]

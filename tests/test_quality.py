@@ -83,6 +83,21 @@ def test_a_quality_that_does_not_exist():
         Model("label", quality="good").fit(records(40))
 
 
+def test_towers_are_fetched_for_views_that_have_none_and_only_when_allowed(monkeypatch):
+    """English text has a packaged tower here or elsewhere, Chinese text and sounds have one on the hub alone."""
+    monkeypatch.setattr(quality, "on_disk", lambda tower: tower.name in ("minilm-l6", "efficientnet-lite0"))
+    views = [("text", {"en"}), ("text", {"zh"}), ("text", {"en", "zh"}), ("image", set()), ("audio", set()), ("table", set())]
+    assert [tower.name for tower in quality.missing(views)] == ["multilingual-e5-small", "whisper-tiny"]
+    asked = []
+    monkeypatch.setattr(quality, "find", lambda name, modality, download: asked.append((name, modality, download)))
+    rows = [{"text_zh": "今天天气很好", "label": "ab"[i % 2], "size": i} for i in range(40)]
+    monkeypatch.setattr(Model, "_begin", lambda *given: pytest.fail("far enough"))
+    for download in (False, True):
+        with pytest.raises(pytest.fail.Exception):
+            Model("label", quality="best", folds=2, columns={"text_zh": "text"}, download=download).fit(rows)
+        assert asked == ([("multilingual-e5-small", "text", True)] if download else [])
+
+
 # a model ---------------------------------------------------------------------------------------------
 
 

@@ -214,6 +214,8 @@ class Model(ClassifierMixin, BaseEstimator):
             len(first.rows) if groups is None else len({groups[row] for row in first.rows}), quality.hardware(),
         )
         Talk(self.verbose).say(line)
+        if self.download and self.quality == "best" and "encoders" in added:
+            quality.fetch(begun.schema.views, first.records, Talk(self.verbose).say)
         made = type(self)(**settings | added | {"quality": "balanced"})
         made._tune_if_any = "tune" in added
         made.fit(records, y, valid, checkpoints=checkpoints, resume=resume)
@@ -361,10 +363,11 @@ class Model(ClassifierMixin, BaseEstimator):
         if self.on_bad == "drop":
             rows = np.setdiff1d(rows, joined.bad_rows(job.cells))
         left = self._left(job)
-        if not len(rows) or not len(valid) or left and left() <= 0:
+        if not len(rows) or len(valid) < pseudo.FEWEST or left and left() <= 0:
             job.talk.say("pseudo-labels: none, for " + (
                 "every record has a target or a group of validation" if not len(rows) else
-                "no record validates, so nothing could prove itself" if not len(valid) else "the time limit leaves nothing"
+                f"{counted(len(valid), 'validation record')} can prove nothing, {pseudo.FEWEST} are needed (see --valid)"
+                if len(valid) < pseudo.FEWEST else "the time limit leaves nothing"
             ))
             return
         given = job.plan.training.regressions

@@ -6,10 +6,15 @@ It only fills in what the user has left open: encoders, options, folds, seeds, t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import processes
+from ..data.records import Records
+from ..data.schema import View
+from ..modality.towers import TOWERS, suits
+from ..modality.towers_find import find, on_disk
+from ..modality.towers_known import Tower
 from ..registry import encoders, modalities
 from .plan import AUTO, OTHERS
 
@@ -17,6 +22,8 @@ from .plan import AUTO, OTHERS
 FAST = {"train.members": 1}
 #: Models that ``best`` averages, the most first; records of all of them for a core, and for a GiB of free memory.
 MODELS, OF_A_CORE, OF_A_GIB = (5, 3), 20_000, 20_000
+#: Records that are looked at for the languages of a text.
+SOME = 500
 #: Records, or groups, that a fold needs.
 LEAST = 10
 
@@ -76,6 +83,34 @@ def chosen(
     return added, (
         f"quality {quality} on {machine}, {records:,} records: {why}" + (f"; what you named stays ({yours})" if yours else "")
     )
+
+
+def fetch(views: Sequence[View], records: Records, say: Callable[[str], None]) -> None:
+    """Download the default tower of each view for which none is on disk, so that it can be tried."""
+    some, spoken = range(min(len(records), SOME)), []
+    for view in views:
+        texts = [value for name in view.columns for value in records.column(name, some) if isinstance(value, str)]
+        spoken.append((view.modality, modalities[view.modality].languages(texts) if view.modality == "text" else set()))
+    for tower in missing(spoken):
+        say(f"downloading the tower {tower.name}: none that suits is on disk")
+        find(tower.name, tower.modality, download=True)
+
+
+def missing(spoken: Sequence[tuple[str, set[str]]]) -> list[Tower]:
+    """The towers that would be the default of a view of which none is on disk, and that can be downloaded.
+
+    Args:
+        spoken: of each view its modality and the languages that it holds.
+
+    >>> missing([("table", set())])
+    []
+    """
+    found = []
+    for modality, languages in spoken:
+        suited = [tower for tower in TOWERS if tower.modality == modality and tower.default and suits(tower, languages)]
+        if not any(map(on_disk, suited)):
+            found += [tower for tower in suited if not tower.packaged][:1]
+    return list(dict.fromkeys(found))
 
 
 def _named(settings: Mapping[str, Any], key: str) -> bool:

@@ -66,9 +66,10 @@ class Training:
         l1: weight of the sum of the matrices' absolute values in the loss (Tibshirani 1996).
         pseudo: probability from which the model's own answer to a record without a target becomes a target of a second
             training (pseudo-labels: Lee 2013, ICML workshop; noisy student: Xie et al. 2020, arXiv:1911.04252; 0.8 to 0.95
-            there); 0 leaves such records out. The second training is kept only where validation gains by more than the
-            standard error of the paired difference; records of groups that stand in validation are never taken. Wins
-            where labels are few and records many and the classes are clusters; costs a second training on all of them.
+            there); 0 leaves such records out. The second training is kept only where validation (30 records at least)
+            gains by more than the standard error of the paired difference; records of groups that stand in validation
+            are never taken. Wins where labels are few and records many and the classes are clusters; costs a second
+            training on all of them.
         checkpoint: seconds of training between two checkpoints, where checkpoints are kept; 0 writes one
             after every batch.
 
