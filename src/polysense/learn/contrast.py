@@ -37,8 +37,8 @@ class Contrast(nn.Module):
         BadOption: an unknown loss, a margin not above 0.
 
     >>> side = torch.eye(2)
-    >>> round(float(Contrast("triplet", margin=0.2)(side, side)), 3), round(float(Contrast("triplet")(side, side.flip(0))), 3)
-    (0.0, 2.4)
+    >>> Contrast("triplet", margin=0.2)(side, side).tolist(), Contrast("triplet")(side, side.flip(0))[0].item()
+    ([0.0, 0.0], 2.4000000953674316)
     """
 
     def __init__(self, loss: str = "infonce", *, margin: float = 0.2) -> None:
@@ -51,27 +51,32 @@ class Contrast(nn.Module):
         self.steepness = nn.Parameter(torch.tensor(math.log(10.0 if loss == "sigmoid" else 1 / 0.07)), loss != "triplet")
         self.shift = nn.Parameter(torch.tensor(-10.0), loss == "sigmoid")
 
-    def forward(self, queries_BE: Tensor, items_BE: Tensor, same_BB: Tensor | None = None) -> Tensor:
-        """The mean loss of a pair, a number.
+    def forward(
+        self, queries_BE: Tensor, items_BE: Tensor, same_BB: Tensor | None = None, there_B: Tensor | None = None
+    ) -> Tensor:
+        """(B,): loss of each pair.
 
         Args:
             same_BB: bool, which query (row) and item (column) belong together; the diagonal always does.
+            there_B: bool, pairs of which both sides are there; the others neither count nor are compared with.
         """
         near = F.normalize(queries_BE, dim=1) @ F.normalize(items_BE, dim=1).T
         own = torch.eye(len(near), dtype=torch.bool, device=near.device)
         same = own if same_BB is None else same_BB | own
+        there = torch.ones_like(near[0], dtype=torch.bool) if there_B is None else there_B
+        known = (there[:, None] & there) | own  # a pair that is not there is still compared with itself, and weighs nothing
         if self.loss == "triplet":
-            return self._triplet(near, same)
-        scaled = near * self.steepness.clamp(max=math.log(STEEPEST)).exp()
-        if self.loss == "sigmoid":
-            return -F.logsigmoid(torch.where(same, 1.0, -1.0) * (scaled + self.shift)).sum(1).mean()
-        share = same.to(near.dtype)
-        across = -(F.log_softmax(scaled, 1) * share / share.sum(1, keepdim=True)).sum(1)
-        down = -(F.log_softmax(scaled, 0) * share / share.sum(0, keepdim=True)).sum(0)
-        return (across.mean() + down.mean()) / 2
-
-    def _triplet(self, near: Tensor, same: Tensor) -> Tensor:
-        """Against the hardest other of the batch; a row without another gives nothing."""
-        others = near.masked_fill(same, -math.inf)
-        own = near.diagonal()
-        return sum((self.margin - own + others.amax(side)).clamp_min(0).mean() for side in (0, 1))
+            others = near.masked_fill(same | ~known, -math.inf)
+            lost = sum((self.margin - near.diagonal() + others.amax(side)).clamp_min(0) for side in (0, 1))
+        else:
+            scaled = near * self.steepness.clamp(max=math.log(STEEPEST)).exp()
+            if self.loss == "sigmoid":
+                each = -F.logsigmoid(torch.where(same, 1.0, -1.0) * (scaled + self.shift))
+                lost = torch.where(known, each, 0.0).sum(1)
+            else:
+                share = (same & known).to(near.dtype)
+                scaled = scaled.masked_fill(~known, -1e9)
+                lost = sum(
+                    -(F.log_softmax(scaled, side) * share / share.sum(side, keepdim=True)).sum(side) for side in (0, 1)
+                ) / 2
+        return torch.where(there, lost, 0.0)
