@@ -48,8 +48,8 @@ class Contrast(nn.Module):
         if not 0 < margin < math.inf:
             raise BadOption(f"margin={margin} must be a number above 0")
         self.loss, self.margin = loss, margin
-        self.steepness = nn.Parameter(torch.tensor(math.log(10.0 if loss == "sigmoid" else 1 / 0.07)), loss != "triplet")
-        self.shift = nn.Parameter(torch.tensor(-10.0), loss == "sigmoid")
+        self.steepness = nn.Parameter(torch.tensor([math.log(10.0 if loss == "sigmoid" else 1 / 0.07)]), loss != "triplet")
+        self.shift = nn.Parameter(torch.tensor([-10.0]), loss == "sigmoid")
 
     def forward(
         self, queries_BE: Tensor, items_BE: Tensor, same_BB: Tensor | None = None, there_B: Tensor | None = None
