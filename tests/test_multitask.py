@@ -19,10 +19,14 @@ from polysense.judge.card import of_targets
 from polysense.judge.evaluate import as_text
 from polysense.learn.beside import aims_of, unit
 from polysense.learn.plan import Plan
+from polysense.learn.rivals import Rivals
+from polysense.learn.trial import Judge
+from polysense.learn.tune import weigh_each
 from polysense.registry import tasks
 from polysense.tokens import Tokens
 from small import QUICK
 from test_regress import polysense
+from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 NAMES = ["price", "kind", "tags"]
 
@@ -292,3 +296,191 @@ def test_saved_and_loaded_it_answers_in_the_same_bits(fitted, tmp_path):
     assert "3 targets at once: price, a number; kind, one of 2 classes: big, small; tags, any of 2 labels" in card
     assert all(f"### {name}" in card for name in NAMES) and "kind is unknown of" in card
     assert card.count("task:\n      type: tabular-") == 3
+
+
+@pytest.mark.parametrize("settings", [
+    {"fusion": "mean"}, {"fusion": "convex"}, {"folds": 2}, {"seeds": 2}, {"fusion": "transformer", "options": {
+        "fusion.heads": 2, "fusion.depth": 1, "train.mixup": 0.3, "train.distil": 0.3, "train.ema": 0.5, "train.average": 2,
+    }},
+], ids=str)
+def test_every_way_to_fuse_and_to_learn_saves_and_answers(settings, tmp_path):
+    test = things(30, 2)
+    model = made(**settings).fit(things(80))
+    model.save(tmp_path / "m")
+    np.testing.assert_allclose(load(tmp_path / "m").answers(test).answers, model.answers(test).answers, atol=1e-6)
+    assert model.score(test) > 0.8, "price, kind and tags of plain records"
+    found = model.answers(test).answers
+    np.testing.assert_allclose(found[:, 1:3].sum(1), 1, atol=1e-4)
+    several = model.made_.get("several")
+    if several:
+        assert {"price rmse", "kind accuracy", "tags log_loss"} <= set(several["spread"])
+        assert (model.valid_["targets"]["price"]["records"] > 60) == ("folds" in settings)
+
+
+def test_a_late_fusion_has_weights_of_its_own_for_each_target():
+    """The number is in the table, the label in the text: convex weights say so, and combine slice by slice."""
+    rows = [row | {"tags": json.dumps(["red"] if "red" in row["note"] else [])} for row in things(160, gaps=0)]
+    model = made("price,tags", fusion="convex", options={"train.epochs": 8}).fit(rows)
+    facts = model.made_["fusion"]
+    assert list(facts) == ["price", "tags"] and facts["tags"]["weights"]["note"] > 0.9
+    assert facts["price"]["weights"]["table"] > facts["tags"]["weights"]["table"] + 0.2
+    fusion = model.network_.fusion
+    answers, mask, prior = torch.rand(2, 2, 2), torch.tensor([[True, True], [True, False]]), torch.rand(2)
+    expected = [fusion.each[name].combine(answers[..., i : i + 1], mask, prior[i : i + 1]) for i, name in enumerate(facts)]
+    assert torch.equal(fusion.combine(answers, mask, prior), torch.cat(expected, 1))
+    with pytest.raises(BadOption, match="fusion 'stacked' combines classes, and task 'multilabel' of 'tags' answers labels"):
+        made("kind,tags", fusion="stacked").fit(rows)
+
+
+def test_folds_that_lack_a_class_put_each_answer_into_its_own_column():
+    """A class of one record is in no more than one fold's training; its column of all classes still is its own."""
+    rows = things(60, gaps=0)
+    rows[7]["kind"] = "rare"
+    model = made("price,kind", task=None, folds=3).fit(rows)
+    places, kinds = model.several_.places, [list(one.task_.parts()[1].task.classes) for one in model.several_.models]
+    assert list(model.classes_[1]) == ["big", "rare", "small"]
+    for place, names in zip(places, kinds, strict=True):
+        assert [model.classes_[1][i - 1] for i in place[1:]] == names and place[0] == 0
+    assert any("rare" not in names for names in kinds)
+
+
+def test_encoders_are_tried_on_all_targets_together():
+    """The loss that chooses is the mean of each target's, in units of its prior."""
+    rows = things(120)
+    model = made(encoders={"note": "auto"}, options={"auto.epochs": 1, "auto.seconds": 3.0}).fit(rows, valid=things(50, 1))
+    tried = model.made_["tried"]["note"]
+    assert tried["unit"] == "loss" and any("loss" in one for one in tried["tried"])
+    task = three()
+    judge = Judge(task, [(3.0, "a", None), (None, "b", None)], 0)
+    # the number's own prior error is 1, the classes' mean of ln 3 and ln 1.5; a coin costs ln 2
+    expected = [(4 + math.log(2) / ((math.log(3) + math.log(1.5)) / 2)) / 2, math.log(2) / ((math.log(3) + math.log(1.5)) / 2)]
+    found = judge.losses(np.array([[5.0, 0.5, 0.5, 0.5, 0.5]] * 2), np.arange(2))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_verdict_on_several_targets_is_their_mean_by_hand():
+    """Units of the priors 1 and ln 3: losses 4 and ln 2, weights 3 and 1: (3 * 4 + ln 2 / ln 3) / 4; the second record has
+    the class only."""
+    task = three(weights="price=3")
+    targets = [(3.0, "a", None), (None, "a", None)]
+    answer = np.array([[5.0, 0.5, 0.5, 0.5, 0.5]] * 2)
+
+    class Nobody:
+        subsets = []
+
+    rivals = dict.fromkeys(NAMES, Nobody())
+    verdict = weigh_each(
+        task, aims_of(task, targets), lambda mask: answer, rivals, {}, np.ones((2, 1), bool), np.arange(2), given=0.0
+    )
+    other = math.log(2) / math.log(3)
+    np.testing.assert_allclose(verdict.losses_N, [(3 * 4 + other) / 4, other], rtol=1e-5)
+    assert verdict.loss == pytest.approx((3 * 4 + other) / 5, rel=1e-5) and verdict.accuracy is None and verdict.weight == 0
+    assert list(verdict.figures()["share"]) == NAMES
+
+
+def test_towers_are_tuned_for_all_targets(tiny_towers):
+    rows = [row | {"caption": row["note"] * 2} for row in things(50)]
+    model = made(
+        encoders={"caption": f"text.pretrained:{tiny_towers('text')}", "note": "text.plain"}, tune="caption",
+        options={"tune.epochs": 1, "tune.precision": "float32"},
+    )
+    model.columns = {"note": "text", "caption": "text"}
+    model.fit(rows)
+    assert model.made_["tuned"]["kept"] in ("tuned", "frozen") and list(model.regressions_) == NAMES
+    assert list(model.made_["tuned"]["frozen"]["share"]) == NAMES
+
+
+def test_a_fit_that_was_interrupted_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    """Killed when training begins; encoders and every target's rivals are read again."""
+    from polysense import model as home
+
+    rows, valid = things(60), things(30, 1)
+    whole = made().fit(rows, valid=valid)
+    with monkeypatch.context() as patch:
+        patch.setattr(home, "train", lambda *args, **more: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            made().fit(rows, valid=valid, checkpoints=tmp_path / "f")
+    monkeypatch.setattr(Rivals, "train", None)
+    again = made().fit(rows, valid=valid, checkpoints=tmp_path / "f", resume=True)
+    assert np.array_equal(again.answers(valid).answers, whole.answers(valid).answers)
+    with pytest.raises(BadOption, match="weights was None and is 'price=2'|cannot be resumed"):
+        made(options={"task.weights": "price=2"}).fit(rows, valid=valid, checkpoints=tmp_path / "f", resume=True)
+
+
+def test_weights_move_what_is_learned():
+    """A target of a hundredfold weight is learned as if alone; one of a hundredth hardly."""
+    rows = things(120, gaps=0)
+
+    def loss_of(weights: str) -> float:
+        model = made("price,kind", task=None, options={"task.weights": weights, "train.epochs": 4, "train.regressions": 0.0})
+        return model.fit(rows).history_[-1]["valid_price loss"]
+
+    assert loss_of("price=100") < loss_of("kind=100") - 0.02
+
+
+# --- through the door ----------------------------------------------------------------------------
+
+
+def test_through_the_door(tmp_path, capsys):
+    table, model = tmp_path / "t.csv", tmp_path / "m"
+    rows = [{"id": f"r{i}", **row} for i, row in enumerate(things(80))]
+    with open(table, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    _, err = polysense(
+        capsys, "fit", table, "--target", "price,kind,tags", "--task", "tags=multilabel", "--out", model, "--columns", "note=text",
+        "--encoder", "note=text.plain", "--set", "task.price.error=huber", "--set", "task.weights=price=2,kind=1",
+        "--set", "train.epochs=4", "--set", "train.dim=8",
+    )
+    assert "learning 'price', a number" in err and "have no 'kind'" in err and "answers for 'tags':" in err
+    assert all(f"== {name} ==" in err for name in NAMES)
+    options = store.load(model)[1]["model"]["task"]["options"]
+    assert options["targets"][0] == {"target": "price", "task": "regress", "options": {"error": "huber"}}
+    assert options["weights"] == "price=2,kind=1"
+    out, _ = polysense(capsys, "show", model)
+    assert "regress 'price', a number" in out and "classify 'kind' into 2 classes: big, small" in out
+    assert "validation MAE of 'price'" in out and "multilabel 'tags' into 2 labels" in out
+    out, _ = polysense(capsys, "predict", model, table)
+    lines = list(csv.DictReader(out.splitlines()))
+    assert list(lines[0]) == [
+        "row", "id", "prediction_price", "prediction_kind", "prediction_tags", "probability_kind_big", "probability_kind_small",
+        "probability_tags_large", "probability_tags_red",
+    ]
+    answers = load(model).answers(str(table))
+    assert [line["id"] for line in lines] == [row["id"] for row in rows]
+    for line, one in zip(lines, answers.answers, strict=True):
+        assert float(line["prediction_price"]) == pytest.approx(one[0]) and float(line["probability_tags_red"]) == round(one[4], 6)
+        assert line["prediction_kind"] == ("big" if one[1] > one[2] else "small")
+    out, _ = polysense(capsys, "evaluate", model, table, "--subsets", "--json", tmp_path / "e.json", "--html", tmp_path / "e.html")
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert list(found) == ["targets"] and list(found["targets"]) == NAMES and "bad_cells" in found["targets"]["price"]
+    assert out.count("== ") == 3
+    page = (tmp_path / "e.html").read_text()
+    assert all(f'id="target-{i}-scores"' in page and f">{name}: Scores<" in page for i, name in enumerate(NAMES, 1))
+    assert page.count('id="learning"') == page.count('id="made"') == 1 and "kind is unknown in" in page
+    chinese = load(model).report(found, str(table), lang="zh")
+    assert "price: 得分" in chinese and "没有 kind" in chinese
+    recipe = tmp_path / "recipe.yaml"
+    card = (model / "README.md").read_text()
+    recipe.write_text(card.split("```yaml\n")[1].split("```")[0])
+    polysense(capsys, "fit", table, "--recipe", recipe, "--out", tmp_path / "again")
+    again = load(tmp_path / "again").answers(str(table)).answers
+    assert np.array_equal(again, answers.answers)
+
+
+def test_an_unreadable_target_is_left_out_of_that_target_only(tmp_path):
+    rows = things(60, gaps=0)
+    for i in (3, 4):
+        rows[i]["price"] = "soon"
+    for row in rows:
+        row["price"] = str(row["price"])
+    model = made(task="price=regress,tags=multilabel").fit(rows)
+    assert [(cell["row"], cell["column"]) for cell in model.data_report_["bad_cells"]] == [(3, "price"), (4, "price")]
+    found = model.evaluate(rows, samples=2)["targets"]
+    assert [one["records"] for one in found.values()] == [58, 60, 60]
+    assert [len(one["bad_cells"]) for one in found.values()] == [2, 0, 0]
+    with pytest.raises(BadTable, match="row 0: the target 'price' .*as 29 more of 60 targets; numbers are expected"):
+        made(task="price=regress,tags=multilabel").fit([row | ({"price": "soon"} if i < 30 else {}) for i, row in enumerate(rows)])
+    with pytest.raises(BadTable, match="row 3: the target 'price'"):
+        made(task="price=regress,tags=multilabel", on_bad="error").fit(rows)

@@ -302,6 +302,7 @@ def kept_facts(folder: Path) -> dict:
 def test_stages_before_training_are_not_done_again(tmp_path, monkeypatch):
     """Killed when training begins: encoders, plain features and rivals are read, and the model is the same."""
     from polysense import model as home
+    from polysense.learn import beside
 
     options = {"encoders": {"text": "text.bag", "picture": "image.plain"}, "options": {"train.epochs": 2}}
     data = records(40, views="text picture table")
@@ -313,7 +314,7 @@ def test_stages_before_training_are_not_done_again(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["begun", "stage-encoders", "stage-plain", "stage-rivals"]
     for name in ("choose_encoders", "fit_plain"):
         monkeypatch.setattr(home, name, None)
-    monkeypatch.setattr(home.Rivals, "train", None)
+    monkeypatch.setattr(beside.Rivals, "train", None)
     again = model("text picture table", **options).fit(data, checkpoints=tmp_path / "f", resume=True)
     assert (tmp_path / "f").exists(), "kept until the model is saved"
     again.save(tmp_path / "again")

@@ -253,7 +253,7 @@ def verdict(loss, subsets=0.0, weight=0.0, spread=()):
 def scripted(monkeypatch, *verdicts):
     """What the model is told of its solutions, in turn: frozen, each epoch, the kept one, that without regressions."""
     left = list(verdicts)
-    monkeypatch.setattr(polysense.model, "weigh", lambda *args, **more: left.pop(0))
+    monkeypatch.setattr(polysense.model, "weigh_each", lambda *args, **more: left.pop(0))
     return left
 
 
