@@ -533,7 +533,7 @@ def test_texts_that_look_like_something_else_stay_texts():
     ({"seed": True}, BadOption, "seed=True must be a whole number"),
     ({"fusion": 3}, BadOption, "fusion=3 must be a name"),
     ({"max_bad": "some"}, BadOption, "max_bad='some' must be a share"),
-    ({"target": ["label"]}, BadOption, r"target=\['label'\] must be the name of a column"),
+    ({"target": 3}, BadOption, "target=3 must be the name of a column, or a list of names"),
 ])
 def test_a_misspelt_setting_is_one_sentence_with_the_cure(settings, kind, message):
     with pytest.raises(kind, match=message) as caught:

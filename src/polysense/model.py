@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from . import keep, processes, several
-from .contracts import Encoder, Plain
+from .answers import Answers
+from .contracts import Encoder
 from .data import joined
 from .data.cache import Cache
 from .data.reading import Cells, ViewCells, judge_faults, read_cells
@@ -52,9 +52,10 @@ from .learn.board import Board
 from .learn.choose import choose_encoders, full_name
 from .learn.features import Encoded, Prepared, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions, fit_plain, gather
+from .learn.job import Job
 from .learn.late import fit_late, fresh, out_of_fold, sentences
 from .learn.loop import train
-from .learn.plan import AUTO, Plan, check_several, fitting_options, named_views
+from .learn.plan import AUTO, check_several, fitting_options, named_views
 from .learn.resume import Checkpoints
 from .learn.trial import Judge, fitting, try_encoders
 from .learn.tune import Verdict, to_tune, tune, weigh_each
@@ -225,10 +226,10 @@ class Model(ClassifierMixin, BaseEstimator):
         self.made_["quality"], self.chosen_ = line, added | {"quality": "balanced"}
         return self
 
-    def _begin(self, records: Any, y: Any, valid: Any) -> _Job:
+    def _begin(self, records: Any, y: Any, valid: Any) -> Job:
         """Check the settings, open the tables, divide their records."""
         talk, started, began = Talk(self.verbose), time.process_time(), time.monotonic()
-        job = _Job(*begin(self.get_params(deep=False), records, y, valid, talk.say), talk=talk, started=started, began=began)
+        job = Job(*begin(self.get_params(deep=False), records, y, valid, talk.say), talk=talk, started=started, began=began)
         job.talk.say(job.schema.describe())
         views = job.schema.view_names
         with torch.random.fork_rng():  # made to be asked what it wants; the network makes its own
@@ -238,7 +239,7 @@ class Model(ClassifierMixin, BaseEstimator):
         )
         return job
 
-    def _look(self, job: _Job) -> None:
+    def _look(self, job: Job) -> None:
         """Read what the cells hold, as far as it can be known before any work; learn the classes."""
         job.cells = joined.join([read_cells(table.records, job.schema) for table in job.tables])
         for mine in job.cells.values():
@@ -254,7 +255,7 @@ class Model(ClassifierMixin, BaseEstimator):
         job.task.check(len(job.train_rows), target)
         job.talk.say(job.task.about(target))
 
-    def _kept(self, job: _Job, folder: str | Path | None, resume: bool) -> Checkpoints:
+    def _kept(self, job: Job, folder: str | Path | None, resume: bool) -> Checkpoints:
         """Where this fit is kept while it is unfinished; another table or other settings are told from these facts."""
         if folder is None:
             if resume:
@@ -263,7 +264,7 @@ class Model(ClassifierMixin, BaseEstimator):
         facts = keep.unfinished_facts(self._settings(), job.plan, job.tables, job.targets, job.cells, versions())
         return Checkpoints(Path(folder), facts, resume=resume, seconds=job.plan.training.checkpoint, say=job.talk.say)
 
-    def _encode(self, job: _Job) -> None:
+    def _encode(self, job: Job) -> None:
         """Choose and fit the encoders, run every frozen one once, train the rivals."""
         cache = self._cache_given or (Cache() if self.cache else Cache.off())
         cache.shared = True
@@ -302,7 +303,7 @@ class Model(ClassifierMixin, BaseEstimator):
             job.task, job.aims, job.found, job.train_rows, job.valid_rows, seed=self.seed, bar=job.talk.bar, say=job.talk.say,
         ), beside.state, beside.load)
 
-    def _named(self, job: _Job, cache: Cache) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    def _named(self, job: Job, cache: Cache) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
         """The encoders that the user named, those that "auto" found among them, their options, and why these."""
         named = named_views(self.encoders, sorted(job.cells))
         wanted = sorted(view for view, given in named.items() if isinstance(given, str) and given == AUTO)
@@ -316,7 +317,7 @@ class Model(ClassifierMixin, BaseEstimator):
         named |= {view: facts["chosen"] for view, facts in job.tried.items()}
         return named, job.plan.options | fitting(job.plan.options, job.tried), {view: "auto" for view in wanted}
 
-    def _train(self, job: _Job) -> None:
+    def _train(self, job: Job) -> None:
         """Train the network on the frozen features and the prepared cells."""
         conditions = fit_conditions(job.encoders, job.found, job.train_rows)
         encoders, shape = Encoders(job.encoders, conditions), job.plan.training.network()
@@ -326,13 +327,13 @@ class Model(ClassifierMixin, BaseEstimator):
         self._fit_late(job, lambda fresh: Network(fresh, job.plan.fusion, job.task, **{**shape, "members": 1}))
         job.history = self._learn(job, job.labels, job.train_rows, job.kept)
 
-    def _network(self, job: _Job, encoders: Encoders) -> Network:
+    def _network(self, job: Job, encoders: Encoders) -> Network:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return Network(encoders, job.plan.fusion, job.task, **job.plan.training.network())
 
     def _learn(
-        self, job: _Job, labels: dict[str, np.ndarray], rows: np.ndarray, kept: Checkpoints, name: str = ""
+        self, job: Job, labels: dict[str, np.ndarray], rows: np.ndarray, kept: Checkpoints, name: str = ""
     ) -> list[dict[str, float]]:
         """Train the network on these rows; what each epoch was like. A second training has a name: so its board lies apart."""
         place = Path(self.tensorboard) / name if self.tensorboard else None
@@ -354,7 +355,7 @@ class Model(ClassifierMixin, BaseEstimator):
             job.talk.say(remark)
         return history.epochs
 
-    def _pseudo(self, job: _Job) -> None:
+    def _pseudo(self, job: Job) -> None:
         """Train once more, also on the model's own sure answers to records without a target; kept only if it proves itself."""
         least, valid = job.plan.training.pseudo, job.valid_rows
         if not least:
@@ -394,13 +395,13 @@ class Model(ClassifierMixin, BaseEstimator):
         }
         job.talk.say(pseudo.sentence(found, least, first, second, kept))
 
-    def _taken(self, job: _Job, rows: np.ndarray, share: Any, least: float) -> pseudo.Taken:
+    def _taken(self, job: Job, rows: np.ndarray, share: Any, least: float) -> pseudo.Taken:
         present, plain = job.found.present_NV[rows], only_of(job.found.plain, rows)
         ours = job.task.restore(answer(job.network, encode(job.network, job.views, rows), present))
         answers = beside.mixed(job.task, ours, job.rivals, share, plain, present)
         return pseudo.taken(job.task, answers, present, rows, least)
 
-    def _fit_late(self, job: _Job, make: Callable[[Encoders], Network]) -> None:
+    def _fit_late(self, job: Job, make: Callable[[Encoders], Network]) -> None:
         """Fit a late fusion that asks for it, before the heads themselves are trained on all training records."""
         fusion, rows = job.network.fusion, job.train_rows
         if not fusion.fitted:
@@ -419,12 +420,12 @@ class Model(ClassifierMixin, BaseEstimator):
         for line in sentences(fusion.name, job.fusing):
             job.talk.say(line)
 
-    def _left(self, job: _Job) -> Callable[[], float] | None:
+    def _left(self, job: Job) -> Callable[[], float] | None:
         """Seconds that the time limit leaves; None without one."""
         limit = self.time_limit
         return None if limit is None else lambda: limit - (time.monotonic() - job.began)
 
-    def _tune(self, job: _Job) -> None:
+    def _tune(self, job: Job) -> None:
         """Train the towers that are to be tuned, from the frozen solution on."""
         left = self._left(job)
         if not job.tuned:
@@ -447,7 +448,7 @@ class Model(ClassifierMixin, BaseEstimator):
         job.views, job.share, job.tuning = outcome.views, outcome.verdict.share, outcome.facts
         job.talk.say(outcome.sentence)
 
-    def _verdict(self, job: _Job, views: Views, given: float | None) -> Verdict:
+    def _verdict(self, job: Job, views: Views, given: float | None) -> Verdict:
         """What the network as it stands is worth on the validation records, with a given share of regressions or its own."""
         valid = job.valid_rows
         tokens = encode(job.network, views, valid)
@@ -456,7 +457,7 @@ class Model(ClassifierMixin, BaseEstimator):
             job.found.plain, job.found.present_NV, valid, given=given,
         )
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: Job) -> None:
         """Choose the regressions' share, judge the validation records, remember how it was made."""
         network, valid = job.network.cpu().eval(), job.valid_rows
         tokens = encode(network, job.views, valid) if len(valid) else {}
@@ -493,7 +494,7 @@ class Model(ClassifierMixin, BaseEstimator):
         for line in beside.settle(aims, answers, np.arange(len(rows))):
             say(line)
 
-    def _share(self, job: _Job, tokens: Encoded) -> Any:
+    def _share(self, job: Job, tokens: Encoded) -> Any:
         """The regressions' share of the answers; ``tokens`` are of the validation records."""
         return beside.shares(
             job.task, job.aims, lambda mask: job.task.restore(answer(job.network, tokens, mask)), job.rivals,
@@ -843,93 +844,6 @@ def load(
 ) -> Model:
     """Read a model folder or an id of the Hub; see ``Model.load``."""
     return Model.load(folder, encoders, download=download)
-
-
-@dataclass
-class Answers:
-    """What a model says of records, and what it found in them.
-
-    Attributes:
-        answers: (N, C) probabilities or numbers; rows that were dropped hold the answer all the same.
-        present_NV: bool, views read.
-        bad_cells: entries of the data report.
-        remarks: sentences for the user.
-        classes: C names; none where answers are numbers.
-        views: V names.
-        task: that decodes them.
-    """
-
-    records: Records
-    answers: np.ndarray
-    present_NV: np.ndarray
-    bad_cells: list[dict[str, Any]]
-    remarks: list[str]
-    classes: list[Any]
-    views: list[str]
-    task: Any = None
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """(N, C), where the answers are probabilities."""
-        return self.answers
-
-    def _repr_html_(self) -> str:
-        first, place = self.answers[:10], {name: c for c, name in enumerate(self.classes)}
-        said, sure = self.task.decode(first) if len(first) else [], None
-        if self.task.kind == "several":
-            names = [part.name for part in self.task.parts()]
-            said = [", ".join(f"{name}: {one}" for name, one in zip(names, row, strict=True)) for row in said]
-        elif self.task.kind == "classes":
-            sure = [float(row[place[one]]) for row, one in zip(first, said, strict=True)]
-        elif self.task.kind == "labels":
-            said = [
-                ", ".join(f"{name} {row[place[name]]:.2f}" for name in one) or "no label"
-                for row, one in zip(first, said, strict=True)
-            ]
-        return notebook.answers_html(
-            said, sure,
-            [[view for view, there in zip(self.views, row, strict=True) if there] for row in self.present_NV[:10]],
-            len(self.bad_cells), len(self.answers),
-        )
-
-
-@dataclass
-class _Job:
-    """One fit on its way: filled by its stages, in this order."""
-
-    plan: Plan
-    tables: list[Table]
-    schema: Schema
-    name: str  # of the task
-    names: list[str]  # of the targets
-    told: dict[str, Any]
-    talk: Talk
-    started: float  # CPU seconds
-    began: float  # on the clock
-    positions: bool = False  # the fusion wants all positions of a tower
-    train_rows: np.ndarray = None
-    valid_rows: np.ndarray = None
-    cells: Mapping[str, Cells] = None
-    task: Any = None
-    targets: list[Any] = None
-    kept: Checkpoints = None
-    tried: dict[str, Any] = None  # {view: what "auto" tried}
-    encoders: dict[str, Encoder] = None
-    plains: dict[str, Plain] = None
-    found: Gathered = None
-    leaks: dict[str, int] = None
-    labels: dict[str, np.ndarray] = None  # as the network learns them
-    aims: list[beside.Aim] = None  # as they are judged
-    rivals: Any = None
-    network: Network = None
-    views: Views = None
-    untrained: Encoders = None  # copies of the encoders as they were before training
-    learned: dict[str, Any] = None  # what came of pseudo-labels
-    tuned: list[str] = None  # views whose towers are to be tuned
-    tuning: dict[str, Any] = None  # what came of it
-    fusing: dict[str, Any] = None  # what a late fusion was fitted to
-    share: Any = None
-    history: list[dict[str, float]] = None
 
 
 def _towers(encoders: Mapping[str, Encoder]) -> list[str]:
