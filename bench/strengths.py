@@ -166,7 +166,7 @@ SETS = {
     ),
     "uneven": Made(
         None, SERIES, tuple(f"{encoder}{BY_INDEX}" for encoder in SERIES), ("series.plain",),
-        ("uneven sampling: who reads no time stamps is right in at most 67 %", "不均匀采样：不读时间戳的最多对 67 %"), 800,
+        ("uneven sampling: who reads no time stamps is right in at most 67 %", "不均匀采样：不读时间戳的最多对 67 %"), 400,
     ),
 }
 
