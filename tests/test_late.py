@@ -184,6 +184,9 @@ def test_convex_fits_each_subset_and_reports_the_gap():
     fusion = made("convex", "abc")
     facts = fusion.fit_out_of_fold(answers, mask, y, HALF)
     assert facts["subsets"] == 4 and facts["gap"] <= 1e-5
+    said = answers[np.arange(400), :, y]
+    gaps = [best_mixture(said[mask[:, p].all(1)][:, p])[1] for p in ([0, 1], [0, 2], [1, 2], [0, 1, 2])]
+    assert facts["gap"] == pytest.approx(max(gaps)) and min(gaps) < max(gaps)  # the certificate is that of the worst subset
     assert facts["weights"]["a"] > 0.7 and abs(sum(facts["weights"].values()) - 1) < 1e-3
     code = {"ab": 3, "ac": 5, "bc": 6, "abc": 7}
     right = answers[np.arange(400), :, y]

@@ -124,6 +124,14 @@ def test_measures_are_scikit_learns(n, width, seed):
     assert found["log_loss"] == pytest.approx(np.mean(each))
 
 
+def test_nothing_to_judge_has_no_figures():
+    """No record at all: every measure is empty, in the value and in each resample."""
+    found = Labels().judge(np.zeros((0, 3)), np.zeros((0, 4)), Resamples(0, samples=5), measures=["micro_f1", "log_loss"])
+    assert set(found.values) == set(found.draws) == {"micro_f1", "log_loss"}
+    assert all(math.isnan(value) for value in found.values.values())
+    assert all(draws.shape == (5,) and np.isnan(draws).all() for draws in found.draws.values())
+
+
 def test_a_label_unseen_in_training_is_missed():
     """Two records, both said rightly but for an unseen label of the second: F1 2*2/(2+2+1), one set of two right."""
     found = Labels().judge(np.eye(2), np.array([[1, 0, 0], [0, 1, 1]]), Resamples(2, samples=3)).values

@@ -195,6 +195,16 @@ def test_nothing_comes_from_outside():
     assert not re.search(r"https?://|//[a-z]|url\(|@import", page) and "default-src 'none'" in page
 
 
+def test_the_values_of_a_column_stand_beside_a_line_at_the_whole():
+    """In each row the line is where the axis has the accuracy of all records."""
+    found = evaluation()
+    axis = Axis.shares([row["scores"]["accuracy"] for row in found["by"]["values"]])
+    section = html(found, title="t").partition('id="by"')[2].partition("</section>")[0]
+    places = re.findall(r'<line class="line" x1="([0-9.]+)%"', section)
+    assert len(places) == len(found["by"]["values"])
+    assert set(places) == {f"{axis.at(found['scores']['accuracy']['value']):.2f}"}
+
+
 def test_everything_is_escaped():
     """Class names, views, cells, reasons, options and the title may hold markup: it stays text."""
     found = evaluation(views=(EVIL, "b"), named=EVIL + " {}")
