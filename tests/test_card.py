@@ -56,13 +56,6 @@ def test_the_header_is_in_the_hubs_form(facts):
     assert f"[{accuracy['low']:.3f}, {accuracy['high']:.3f}]" in result["metrics"][0]["name"]
 
 
-def test_the_table_has_each_measure_of_classes_once(facts):
-    """Micro F1 of single classes is their accuracy, and has no column of its own."""
-    assert "micro_f1" in facts["valid"]["scores"]
-    (row,) = [line for line in card(facts, "weather").splitlines() if line.startswith("| | ") and "accuracy" in line]
-    assert row.count("|") == 6 and "micro" not in row
-
-
 def test_the_hubs_own_reader_takes_it(saved):
     hub = pytest.importorskip("huggingface_hub")
     read = hub.ModelCard.load(saved / "README.md")
