@@ -143,6 +143,21 @@ def test_help_lists_every_command_and_option_with_a_line(run):
         assert later not in listed, "an option appears when it works"
 
 
+def test_list_of_an_entry_says_what_its_docstring_says(run):
+    code, out, _ = run("list", "image.cnn")
+    lines = out.splitlines()
+    assert code == 0 and lines[0] == "image.cnn" and lines[2].startswith("Blocks of 3x3 convolution")
+    assert "arXiv:1502.03167" in out and "Wins where" in out and "Costs 9 times" in out
+    assert "Args:" not in out and ">>>" not in out and any(line.startswith("  pixels=64: side") for line in lines)
+    code, out, _ = run("list", "concat")
+    assert code == 0 and "  dropout=0.4:" in out
+    code, _, err = run("list", "image.cn")
+    assert code == 2 and "there is no encoder 'image.cn'; did you mean 'image.cnn'" in err
+    code, out, _ = run("list", "towers")
+    kinds = {line[line.index("  "):].strip().split()[0] for line in out.splitlines()[1::2]}
+    assert code == 0 and kinds <= {"text", "image", "audio"}
+
+
 def test_list(run):
     code, out, err = run("list")
     assert code == 0 and err == ""

@@ -81,7 +81,7 @@ COLUMNS, PARTS, RECORDS = "The columns", "The model", "The records"
 
 @_command("demo --out my-demo")
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the tables, the model and the report.")] = Path("polysense-demo"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables, the model and the report.")] = Path("polysense-demo"),
     set_: Annotated[str, typer.Option("--set", metavar="SET", help="stamps (fetched by apt-get: pictures, English, Chinese, speech, sounds, numbers) or emoji (fetched by npm: pictures, English, Chinese). Where the stamps cannot be had emoji stand in, then made-up records.")] = "stamps",
 ) -> None:
     """Train, judge and use a model on a real set of records."""
@@ -282,19 +282,25 @@ def _opened(place: Path, table: Path, download: bool) -> tuple[Any, Any]:
     return load(folder, download=download), records
 
 
-@_command("list encoders", "list training", name="list")
+@_command("list encoders", "list image.cnn", "list training", name="list")
 def list_(
-    shelf: Annotated[str | None, typer.Argument(metavar="[modalities|encoders|fusions|tasks|towers|training]", help="Which shelf; all if none is named.", show_default=False)] = None,
+    shelf: Annotated[str | None, typer.Argument(metavar="[modalities|encoders|fusions|tasks|towers|training|NAME]", help="Which shelf, or which entry of one; all shelves if none is named.", show_default=False)] = None,
 ) -> None:
     """List what there is to choose from.
 
-    Of a shelf that is named, every entry is shown with its options and their defaults.
+    Of a shelf that is named, every entry is shown with its options and their defaults; of an entry, such as image.cnn,
+    what it does, where it comes from, when it wins and what it costs too.
     """
     from . import registry
     from .errors import UnknownName
 
     shelves = {name: getattr(registry, name) for name in ("modalities", "encoders", "fusions", "tasks")}
+    if entry := next((entries for entries in shelves.values() if shelf in entries), None):
+        print(_entry(entry, shelf))
+        return
     if shelf not in (None, "towers", "training", *shelves):
+        if "." in shelf:
+            raise UnknownName(f"there is no encoder '{shelf}'; {registry.suggest(shelf, list(registry.encoders))}")
         raise UnknownName(f"there is no shelf '{shelf}'; {registry.suggest(shelf, [*shelves, 'towers', 'training'])}")
     for name, entries in shelves.items():
         if shelf in (None, name):
@@ -307,11 +313,12 @@ def list_(
         from .modality.towers import TOWERS, on_disk
 
         print("towers (the first one on disk that states the column's language is a view's default)")
+        wide = max(len(tower.name) for tower in TOWERS)
         for tower in TOWERS:
             there = "on disk" if on_disk(tower) else f"not on disk: {tower.cure}"
-            print(f"  {tower.name:<22} {tower.modality:<6} {'/'.join(tower.languages) or '-':<5} {tower.licence:<11} {there}")
+            print(f"  {tower.name:<{wide}} {tower.modality:<6} {'/'.join(tower.languages) or '-':<5} {tower.licence:<11} {there}")
             if shelf:
-                print(f"  {'':<22} {tower.summary}")
+                print(f"  {'':<{wide}} {tower.summary}")
     if shelf in (None, "training"):
         from .learn.plan import SETTINGS
 
@@ -323,6 +330,16 @@ def list_(
                     print(f"  {section}.{_described(option)}")
             else:
                 print(f"  {section:<18} {', '.join(options)}")
+
+
+def _entry(shelf: Any, name: str) -> str:
+    """What an entry's docstring says but for its sections, then its options."""
+    import inspect
+    import re
+
+    text = re.split(r"\n\n?(?:Args|Returns|Raises|Attributes|Class attributes):\n|\n\n?>>> ", inspect.getdoc(shelf[name]) or "")[0]
+    options = [f"  {_described(option)}" for option in shelf.about(name).options.values()]
+    return "\n".join([name, "", text.strip(), *(["", "options", *options] if options else [])])
 
 
 def _described(option: Any) -> str:
