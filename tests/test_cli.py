@@ -139,8 +139,7 @@ def test_help_lists_every_command_and_option_with_a_line(run):
         assert options and all(text.strip() for _, text in options), command
         assert out.startswith(f"Usage: polysense {command}")
     listed = run("fit", "--help")[1]
-    for later in ("--search", "--quality"):
-        assert later not in listed, "an option appears when it works"
+    assert "--search" not in listed, "an option appears when it works"
 
 
 def test_list_of_an_entry_says_what_its_docstring_says(run):
@@ -154,8 +153,9 @@ def test_list_of_an_entry_says_what_its_docstring_says(run):
     code, _, err = run("list", "image.cn")
     assert code == 2 and "there is no encoder 'image.cn'; did you mean 'image.cnn'" in err
     code, out, _ = run("list", "towers")
-    kinds = {line[line.index("  "):].strip().split()[0] for line in out.splitlines()[1::2]}
-    assert code == 0 and kinds <= {"text", "image", "audio"}
+    lines = out.splitlines()[1::2]
+    assert code == 0 and {line.split()[1] for line in lines} == {"text", "image", "audio"}
+    assert len({line.index(f" {line.split()[1]} ") for line in lines}) == 1  # one column, however long a name is
 
 
 def test_list(run):
