@@ -254,6 +254,21 @@ def test_the_score_is_the_mean_of_the_targets(fitted):
     assert fitted.score(rows) == pytest.approx(np.mean(each))
 
 
+def test_a_target_that_no_judged_record_has_is_left_out_of_scores(fitted):
+    """It has an evaluation without scores; what the others say is the same as with it."""
+    rows = things(40, 6)
+    bare = [row | {"tags": None} for row in rows]
+    found, whole = (fitted.evaluate(table, subsets=True, samples=2)["targets"] for table in (bare, rows))
+    assert (found["tags"]["records"], found["tags"]["scores"], found["tags"]["subsets"]) == (0, None, [])
+    for name, score in found["kind"]["scores"].items():
+        assert score["value"] == pytest.approx(whole["kind"]["scores"][name]["value"], abs=1e-6), name
+    assert fitted.score(bare) == pytest.approx(
+        (found["price"]["scores"]["r2"]["value"] + found["kind"]["scores"]["accuracy"]["value"]) / 2
+    )
+    assert "nothing to judge" in as_text({"targets": found})
+    assert "No record has a target" in fitted.report({"targets": found}, bare)
+
+
 def test_several_numbers_in_one_array():
     """``--target a,b --task regress``; targets beside the records: a frame, a dict, or rows."""
     rng = np.random.default_rng(0)

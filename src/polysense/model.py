@@ -584,13 +584,15 @@ class Model(ClassifierMixin, BaseEstimator):
     def score(self, records: Any, y: Any = None) -> float:
         """Accuracy on the records that have a target; R² of numbers, the share of right sets of labels, as in scikit-learn.
 
-        Of several targets the mean of theirs.
+        Of several targets the mean of theirs, over those that the records have.
         """
         self._ready()
         table = scored(self._open(records, y, lambda note: None))
         answers, found = self.answers(table.records).answers, []
         for aim in beside.aims_of(self.task_, table.targets):
             rows = np.flatnonzero(aim.has_N)
+            if not len(rows):
+                continue
             name = {"classes": "accuracy", "numbers": "r2", "labels": "subset_accuracy"}[aim.task.kind]
             once = Resamples(len(rows), samples=1)
             mine = aim.yardstick.judge(answers[rows][:, aim.part.columns], aim.judged[rows], once, measures=[name])
