@@ -183,6 +183,8 @@ def test_rivals_are_ridge_regressions(monkeypatch, limit, subset, filled):
     ([f"{i}.5" for i in range(30)], "regress", "30 different numbers, such as"),
     ([str(i) for i in range(40)], "regress", "40 different numbers"),
     ([str(i % 25) for i in range(100)], "classify", "if they are amounts say --task regress"),
+    ([str(i % 100) for i in range(900)], "classify", "if they are amounts say --task regress"),
+    ([str(i % 101) for i in range(900)], "regress", "101 different numbers, such as"),
     ([f"{i % 20}.5" for i in range(100)], "classify", ""),
     ([f"word {i}" for i in range(100)], "classify", ""),
     ([*map(str, range(90)), *["many"] * 10, *map("n{}".format, range(9))], "classify", ""),

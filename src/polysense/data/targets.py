@@ -16,6 +16,8 @@ from .values import BadCell, category, missing_word, number, short
 
 #: Distinct values above which a column of numbers is no list of classes.
 MANY_NUMBERS = 20
+#: Different whole numbers above which they are taken for amounts, however often each occurs.
+MANY_WHOLE = 100
 
 #: The task that holds several targets.
 SEVERAL = "multitask"
@@ -158,7 +160,7 @@ def guess_task(target: str | None, values: Sequence[Any]) -> tuple[str, str]:
     """The task that a target asks for, and a line that says why where that is not plain.
 
     Numbers are guessed only where taking them for classes would be refused or plainly odd: more than twenty
-    different ones, some of them no whole numbers or most of them occurring once.
+    different ones, some of them no whole numbers or most of them occurring once, or more than a hundred whole ones.
 
     Args:
         values: read as classes, None where missing.
@@ -180,7 +182,7 @@ def guess_task(target: str | None, values: Sequence[Any]) -> tuple[str, str]:
         return "classify", ""
     name = f"{target!r}" if target else "the target"
     broken = next((value for value in numbers if value != int(value)), None)
-    if broken is None and len(distinct) <= len(there) / 2:
+    if broken is None and len(distinct) <= min(len(there) / 2, MANY_WHOLE):
         return "classify", (
             f"task classify: {name} holds {len(distinct):,} different whole numbers, each taken for a class; "
             "if they are amounts say --task regress"
