@@ -290,7 +290,10 @@ def page(found: Mapping[str, Any]) -> list[str]:
 def write_pages(machine: Mapping[str, Any]) -> list[Line]:
     """Write both pages; the lines to print."""
     kinds = [kind for kind in KINDS if (PLACE / kind / "tables" / "done").is_file()]
-    found = {"machine": dict(machine), "sets": {kind: figures(kind) for kind in kinds}}
+    file = DOCS / "bench.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["sets"] if file.is_file() else {}
+    here = {kind: figures(kind) for kind in kinds}  # a set that was not run here keeps its figures
+    found = {"machine": dict(machine), "sets": {kind: (before | here)[kind] for kind in KINDS if kind in before | here}}
     DOCS.mkdir(exist_ok=True)
     (DOCS / "bench.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     file = DOCS / "bench.md"
