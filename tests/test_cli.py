@@ -384,7 +384,7 @@ def test_a_full_disk_behind_the_output_is_one_sentence(shop, command):
     ("target: label\ncolumns: {wind: null}\n", "columns has wind=None; it must name a kind, such as wind=number"),
     ("target: label\noptions: {3: 3}\n", "options has the name 3; names are words"),
     ("target: label\nseed: one\n", "seed='one' must be a whole number"),
-    ("target: [label]\n", "target=['label'] must be the name of a column"),
+    ("target: {label: 1}\n", "target={'label': 1} must be the name of a column, or a list of names"),
     ("target: label\nmax_bad: true\n", "max_bad=True must be a share"),
 ])
 def test_a_recipe_with_a_mistake(run, shop, tmp_path, text, words):

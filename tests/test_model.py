@@ -180,7 +180,7 @@ def test_the_constructor_stores_and_nothing_else():
     assert set(parameters) == {
         "target", "task", "columns", "fusion", "encoders", "options", "group", "seed", "split", "on_bad", "max_bad",
         "download", "cache", "verbose", "time_limit", "tensorboard", "tune",
-        "views", "folds", "seeds",
+        "views", "folds", "seeds", "quality",
     }
     assert made.set_params(seed=4).seed == 4
 
