@@ -219,7 +219,7 @@ def fused(made: Made, fusion: str, seed: int) -> float:
     network, targets = make(encoders), {"label": label_N}
     if network.fusion.fitted:
         said = out_of_fold(make, encoders, ready, targets, rows, count=network.fusion.folds, options=options, seed=seed)
-        fit_late(network, said, ready.present_NV[rows], label_N[rows])
+        fit_late(network, said, ready.present_NV[rows], {name: values[rows] for name, values in targets.items()})
     train(network, ready, targets, rows, rows[:0], options=options, seed=seed)
     answers = answer(network, encode(network, ready, test), ready.present_NV[test])
     return float((answers.argmax(1) == label_N[test]).mean())

@@ -66,6 +66,8 @@ def test_a_fit_beats_chance_and_is_the_same_again(bench, monkeypatch):
     monkeypatch.setattr(bench, "STEPS", 40)
     made = bench.SETS["relevant"]
     assert bench.fused(made, "attention", 0) == bench.fused(made, "attention", 0) > 0.3
+    monkeypatch.setattr(bench, "STEPS", 20)
+    assert bench.fused(bench.SETS["unequal"], "convex", 0) > 0.3  # whose weights are fitted out of fold
 
 
 def test_a_winner_wins_by_its_interval_over_the_best_loser(bench, tmp_path):

@@ -145,8 +145,9 @@ class Gated(Fusion):
     Gated multimodal unit of Arevalo et al. 2017, arXiv:1702.01992, section 3.1 for more than two
     views: g_m = sigmoid(W_gm [x_1..x_M]), z = sum g_m * tanh(W_m x_m). Here the presence bits are
     read too, and an absent view passes its learned vector.
-    Wins where the trust in a view changes from record to record and shows in the others too; it loses with few
-    records, since its gates are its largest part. Costs V^2 D (D + 1) + V D^2 parameters.
+    Wins where the trust in a view changes from record to record and shows, by little: 0.8 points over ``concat`` with
+    three views and 600 records; with six views and 300 records it loses 3.5 points to it (docs/strengths.md), since its
+    gates are its largest part. Costs V^2 D (D + 1) + V D^2 parameters.
 
     Args:
         views: names, in any order.
