@@ -166,7 +166,7 @@ def test_9_the_guard_would_have_noticed(door):
     (lambda: model(target="lbel").fit(records(9)), "lbel", "did you mean 'label'"),
     (lambda: model(options={"train.epohs": 1}).fit(records(9)), "epohs", "did you mean 'train.epochs'"),
     (lambda: model().predict(records(2)), "this model", "call fit"),
-    (lambda: polysense.load("no-such-folder"), "no-such-folder", "model.json"),
+    (lambda: polysense.load("no-such-folder"), "no-such-folder", "there is no such folder"),
     (lambda: polysense.encoders["image.ccn"], "image.ccn", "did you mean 'image.cnn'"),
     (lambda: model(columns={"wind": "nubmer"}).fit(records(9)), "nubmer", "number"),
 ])
