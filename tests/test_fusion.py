@@ -38,7 +38,7 @@ def close(found: torch.Tensor, *expected: float) -> None:
 
 @pytest.mark.parametrize("name", [name for name in fusions if not fusions[name].late])
 def test_what_changes_when_two_views_change_places(name):
-    """Attention scores a view by what it says alone; the others have parameters of their own for each view."""
+    """Attention scores a view by what it says alone, max asks only for size; the others have parameters for each view."""
     fusion = made(name, "abc", 4)
     with torch.no_grad():
         for parameter in fusion.parameters():
@@ -46,7 +46,7 @@ def test_what_changes_when_two_views_change_places(name):
     parts = {view: Tokens.single(torch.randn(3, 4)) for view in "abc"}
     changed = {"a": parts["b"], "b": parts["a"], "c": parts["c"]}
     same = torch.allclose(fusion(parts).pooled(), fusion(changed).pooled(), atol=1e-4)
-    assert same == (name == "attention")
+    assert same == (name in ("attention", "max"))
 
 
 def test_concat_passes_a_view_through_the_identity():
@@ -513,3 +513,15 @@ def test_sum_with_fixed_weights():
     assert not list(fusion.parameters())
     close(fusion(views(a=[2.0], b=[4.0])).x, 2.6)
     close(fusion(views(a=[2.0], b=None)).x, 2.0)
+
+
+def test_max_by_hand():
+    """Of 1 and 3, r = 2: log((e^2 + e^6) / 2) / 2; with one view that view, with r large the larger one."""
+    x = {"a": torch.tensor([[[1.0]], [[1.0]]]), "b": torch.tensor([[[3.0]], [[3.0]]])}
+    masks = {"a": torch.tensor([[True], [True]]), "b": torch.tensor([[True], [False]])}
+    parts = {view: Tokens(x[view], masks[view]) for view in x}
+    found = made("max", "ab", 1, sharpness=2.0)(parts).x.flatten().tolist()
+    assert found == pytest.approx([math.log((math.e**2 + math.e**6) / 2) / 2, 1.0])
+    assert made("max", "ab", 1, sharpness=500.0)(parts).x[0].item() == pytest.approx(3.0, abs=0.01)
+    with pytest.raises(BadOption, match="fusion.sharpness=0 must be a number above 0"):
+        made("max", "ab", 1, sharpness=0)

@@ -98,6 +98,45 @@ class Sum(Fusion):
         return Tokens.single(torch.einsum("bvd,bv->bd", x_BVD, self.weights(parts)))
 
 
+@fusions("max")
+class Max(Fusion):
+    """The largest of the views' numbers, place by place, smoothed so that every view learns.
+
+    View pooling of Su et al. 2015 ("Multi-view convolutional neural networks", arXiv:1505.00880, section 3.2) by the smooth
+    maximum of Pinheiro and Collobert 2015, arXiv:1411.6228, eq. 6: z_d = 1/r log (1/n sum exp(r h_v,d)) over the n present
+    views; the mean for small r, the maximum for large.
+    Wins where a sign in any one view decides (a defect seen from one side of several); it loses where views have to
+    be weighed or multiplied, and where one view is loud. Costs no parameters.
+
+    Args:
+        views: names, in any order.
+        dim: D of every view and of the result.
+        sharpness: r, above 0.
+
+    forward: {view: (B, T_v, D)} -> (B, 1, D)
+
+    Raises:
+        BadOption: sharpness that is not above 0.
+
+    >>> from polysense import demo
+    >>> Max(["a", "b", "c"], 8)(demo.parts(8)).x.shape
+    torch.Size([3, 1, 8])
+    """
+
+    def __init__(self, views: Sequence[str], dim: int, *, sharpness: float = 4.0) -> None:
+        super().__init__()
+        if not 0 < sharpness < float("inf"):
+            raise BadOption(f"fusion.sharpness={sharpness} must be a number above 0")
+        self.views, self.sharpness = sorted(views), sharpness
+
+    def forward(self, parts: Mapping[str, Tokens]) -> Tokens:
+        x_BVD, present_BV = stack_views(parts, self.views)
+        count_B1 = present_BV.sum(1, keepdim=True)
+        low = torch.where((present_BV | (count_B1 == 0))[..., None], 0.0, -torch.inf)  # of nothing present: finite, then zero
+        largest_BD = torch.logsumexp(self.sharpness * x_BVD + low, 1) - count_B1.clamp_min(1).log()
+        return Tokens.single(torch.where(count_B1 > 0, largest_BD / self.sharpness, 0.0))
+
+
 @fusions("attention")
 class Attention(Fusion):
     """Weighted sum whose weights are computed for each record from the views themselves.
