@@ -62,6 +62,7 @@ OPTIONS = {
     "image.resnet50": {"width": 2, "stem": 3, "pixels": 16},
     "image.crnn": {"widths": [4, 8], "width": 8, "pixels": 16},
     "image.vit": {"dim": 16, "depth": 2, "heads": 2, "pixels": 16},
+    "image.mixer": {"dim": 16, "depth": 2, "pixels": 16},
     "image.pretrained": {"pixels": 32},
     "audio.cnn": {"widths": [4, 8], "bands": 16, "seconds": 1},
     "audio.rnn": {"width": 8, "bands": 16, "seconds": 1},

@@ -19,6 +19,7 @@ SMALL = {
     "image.resnet18": {"width": 4, "stem": 3, "pixels": 16}, "image.resnet50": {"width": 4, "stem": 3, "pixels": 16},
     "image.crnn": {"widths": [4, 8], "width": 8, "pixels": 16},
     "image.vit": {"dim": 16, "depth": 2, "heads": 2, "pixels": 16},
+    "image.mixer": {"dim": 16, "depth": 2, "pixels": 16},
 }
 every = pytest.mark.parametrize("name", SMALL)
 
@@ -274,7 +275,7 @@ def test_wrong_options_are_refused(name, options, words):
 @every
 def test_pictures_are_changed_in_training_alone_and_by_torchs_own_draws(name):
     encoder = encoders.make(name, **SMALL[name], colour=0.3, erase=0.5, zoom=0.2, **(
-        {"dropout": 0.0} if name == "image.vit" else {}))
+        {"dropout": 0.0} if name in ("image.vit", "image.mixer") else {}))
     encoder.fit([])
     pictures = [noise(16, 16)] * 4
     still = answer(encoder.eval(), pictures).x
@@ -397,3 +398,20 @@ def test_pixels_outside_the_rectangle_are_left_alone():
     out = augmented(x, **OFF, erase=0.99)
     same = (out == x).all(1)
     assert out.dtype == torch.uint8 and 0.5 < same.float().mean() < 0.97
+
+
+def test_the_mixer_mixes_places_then_channels():
+    """Equation 1 of Tolstikhin et al., written out, on a picture of two by two patches."""
+    encoder = fitted(encoders.make("image.mixer", patch=8, pixels=16, dim=6, depth=1, dropout=0.0))
+    block, x_BTD = encoder.blocks[0], torch.randn(2, 4, 6)
+    (first, _, second, _), (wide, _, narrow, _) = block.across, block.within
+    gelu, norm = torch.nn.functional.gelu, torch.nn.functional.layer_norm
+    u = x_BTD.clone()
+    for d in range(6):
+        column = norm(x_BTD, (6,))[..., d]
+        u[..., d] += gelu(column @ first.weight.T + first.bias) @ second.weight.T + second.bias
+    expected = u + gelu(norm(u, (6,)) @ wide.weight.T + wide.bias) @ narrow.weight.T + narrow.bias
+    torch.testing.assert_close(block(x_BTD), expected)
+    assert first.weight.shape == (8, 4) and wide.weight.shape == (24, 6)
+    with pytest.raises(BadOption, match="does not divide 'pixels', 30"):
+        encoders.make("image.mixer", pixels=30)

@@ -385,3 +385,60 @@ class Vit(Scratch):
         for block in self.blocks:
             x_BTD = block(x_BTD, tokens.mask)
         return Tokens(self.norm(x_BTD), tokens.mask, place=tokens.place)
+
+
+class _Mixed(nn.Module):
+    """One block of the mixer: between places, then between channels. forward: (B, T, D) -> (B, T, D)"""
+
+    def __init__(self, places: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
+        self.across, self.within = (
+            nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width), nn.Dropout(dropout))
+            for width, hidden in ((places, 2 * places), (dim, 4 * dim))
+        )
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.across(self.norms[0](x_BTD).mT).mT
+        return x_BTD + self.within(self.norms[1](x_BTD))
+
+
+@encoders("image.mixer")
+class Mixer(Scratch):
+    """Patches mixed by plain layers, by turns between places and between channels; neither convolution nor attention.
+
+    Source: Tolstikhin et al. 2021 ("MLP-Mixer", arXiv:2105.01601, eq. 1): u = x + W_2 gelu(W_1 norm(x)) over places, then the
+    same over channels.
+    Wins where pictures are framed alike, so that each place has its own meaning (scans, icons, dials); loses where things
+    move about in the picture, because every place is learned by itself. Costs 4 T^2 + 8 D^2 parameters a block and 3 P^2 D
+    for patches of P pixels, and O(T^2 D + T D^2) operations a block for T patches.
+
+    Args:
+        patch: side of a patch in pixels.
+        dim: D.
+        depth: blocks.
+        dropout: share of activations dropped after each sub-layer.
+
+    forward: {"x": uint8 (B, 3, pixels, pixels)} -> (B, T, D), T = (pixels / patch) ** 2
+
+    >>> Mixer(dim=32).dim
+    32
+    """
+
+    def __init__(self, *, patch: int = 8, dim: int = 128, depth: int = 4, dropout: float = 0.1, **more: Any) -> None:
+        super().__init__(**more)
+        self.patch, self.dim, self.depth = whole("patch", patch), whole("dim", dim), whole("depth", depth)
+        self.dropout = share("dropout", dropout)
+        if self.pixels % self.patch:
+            raise BadOption(f"option 'patch' is {patch}, which does not divide 'pixels', {self.pixels}")
+        self.cut, self.blocks, self.norm = nn.Identity(), nn.Sequential(), nn.Identity()
+
+    def _build(self) -> None:
+        self.cut = nn.Conv2d(3, self.dim, self.patch, self.patch)
+        places = (self.pixels // self.patch) ** 2
+        self.blocks = nn.Sequential(*(_Mixed(places, self.dim, self.dropout) for _ in range(self.depth)))
+        self.norm = nn.LayerNorm(self.dim)
+
+    def _tokens(self, x_BCHW: Tensor) -> Tokens:
+        tokens = every_position(self.cut(x_BCHW))
+        return Tokens(self.norm(self.blocks(tokens.x)), tokens.mask, place=tokens.place)
