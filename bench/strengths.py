@@ -21,12 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.special import stdtrit
 import strengths_series
 from common import OUT, Line, between, machine, say, show
 from strengths_series import BY_INDEX
 
-#: Student's 97.5 % point for 1 to 9 degrees of freedom.
-STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 TEST, STEPS, BATCH = 2000, 240, 32
 SEEDS = (0, 1, 2, 3, 4)
 FOUND = OUT / "strengths.jsonl"
@@ -280,7 +279,7 @@ def paired(mine_S: np.ndarray, theirs_S: np.ndarray) -> tuple[float, float, floa
     """
     apart_S = mine_S - theirs_S
     count = len(apart_S)
-    half = STUDENT[count - 2] * apart_S.std(ddof=1) / count**0.5 if count > 1 else np.inf
+    half = stdtrit(count - 1, 0.975) * apart_S.std(ddof=1) / count**0.5 if count > 1 else np.inf
     return float(apart_S.mean()), float(apart_S.mean() - half), float(apart_S.mean() + half)
 
 
