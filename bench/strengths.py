@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import stdtrit
 import strengths_series
 from common import OUT, Line, between, machine, say, show
+from scipy.special import stdtrit
 from strengths_series import BY_INDEX
 
 TEST, STEPS, BATCH = 2000, 240, 32
