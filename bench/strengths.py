@@ -1,6 +1,6 @@
 """What each fusion is good at: made-up sets with one known strength each, and whether the expected winner wins.
 
-    python bench/strengths.py [--sets xor noisy relevant redundant alike unequal uneven] [--parts NAME ...] [--seeds 0 1 2 3 4]
+    python bench/strengths.py [--sets xor noisy relevant redundant alike lost taught unequal uneven] [--parts NAME ...] [--seeds 0 1 2 3 4]
     python bench/strengths.py --docs      writes the tables into docs/strengths.md and docs/zh/strengths.md
 
 Views are vectors, so that nothing but the fusion is tried; in the last set they are series, and encoders are tried.
@@ -45,6 +45,7 @@ class Made:
         why: in a line, in English and in Chinese.
         records: of training.
         fit: whether views are hidden, units dropped and views' own heads trained as a fit does by default.
+        lost: share of the views that test records lack, by chance; one stays. Training records have them all.
     """
 
     draw: Draw | None
@@ -54,6 +55,7 @@ class Made:
     why: tuple[str, str]
     records: int = 600
     fit: bool = False
+    lost: float = 0.0
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -126,6 +128,19 @@ def alike(rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], np.n
     }, label_N
 
 
+def lost(rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Six views that say the same of four classes, of which test records have lost two thirds, as sensors fail.
+
+    Made after ``redundant`` and ``alike``, where every record had all views, so that nothing was asked of redundancy but to
+    take out noise, and any fusion does that. What an average is known for is that it needs no view in particular: where some
+    are gone it is the average of the rest, without having been taught what a gap is.
+    """
+    label_N = rng.integers(0, 4, n)
+    return {
+        name: np.concatenate([2.0 * np.eye(4)[label_N], np.zeros((n, 4))], 1) + rng.normal(size=(n, 8)) for name in "abcdef"
+    }, label_N
+
+
 def unequal(rng: np.random.Generator, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """One view that tells the class well, and four that tell nothing but are wide enough to be learned by heart."""
     label_N = rng.integers(0, 4, n)
@@ -158,6 +173,16 @@ SETS = {
         alike, ("sum", "mean", "product"), ("concat", "gated"), ("attention", "low-rank"),
         ("redundant views again: twelve say the same, each weakly; trained as in a fit",
          "还是冗余的视图：十二个视图都轻声说同一件事；训练方式与 fit 相同"), 40, True,
+    ),
+    "lost": Made(
+        lost, ("sum", "mean", "product"), ("concat", "gated", "tensor"), ("attention", "low-rank", "max"),
+        ("redundant views of which test records have lost two thirds; in training nothing is missing",
+         "冗余的视图，测试记录丢了其中三分之二；训练时什么也不缺"), 300, lost=2 / 3,
+    ),
+    "taught": Made(
+        lost, (), ("concat",), ("sum", "mean", "product", "gated", "attention", "low-rank"),
+        ("the same records, trained as in a fit, which hides views: nothing is expected", "同样的记录，训练方式与 fit 相同（会隐藏视图）：没有预期"),
+        300, True, 2 / 3,
     ),
     "unequal": Made(
         unequal, ("convex", "stacked"), ("mean",), ("concat", "sum", "product"),
@@ -201,7 +226,11 @@ def fused(made: Made, fusion: str, seed: int) -> float:
     parts, label_N = made.draw(np.random.default_rng(seed), n + TEST)
     names = sorted(parts)
     rows, test = np.arange(n), np.arange(n, n + TEST)
-    ready = Views(names, np.ones((n + TEST, len(names)), bool), {view: parts[view].astype(np.float32) for view in names})
+    there_NV = np.ones((n + TEST, len(names)), bool)
+    if made.lost:
+        draw_NV = np.random.default_rng([seed, 1]).random((TEST, len(names)))
+        there_NV[n:] = (draw_NV >= made.lost) | (draw_NV == draw_NV.max(1, keepdims=True))
+    ready = Views(names, there_NV, {view: parts[view].astype(np.float32) for view in names})
     bare = {} if made.fit else {"drop": 0.0, "dropout": 0.1, "input_dropout": 0.0, "auxiliary": 0.0}
     options = Training(epochs=round(STEPS * BATCH / n), batch=BATCH, members=1, dim=32, rate=5e-3, **bare)
     task = tasks.make("classify")
@@ -354,7 +383,8 @@ def table(name: str, seeds: Sequence[int], chinese: bool) -> list[str]:
             f"| {apart} | {score.seconds:.1f} |"
         )
     winners = [score for score in found if score.part in made.winners]
-    return [*out, "", words["sum"].format(rival, sum(score.wins for score in winners), len(winners)), ""]
+    verdict = [words["sum"].format(rival, sum(score.wins for score in winners), len(winners)), ""] if made.winners else []
+    return [*out, "", *verdict]
 
 
 def write_pages() -> None:
