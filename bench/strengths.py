@@ -1,6 +1,7 @@
 """What each fusion is good at: made-up sets with one known strength each, and whether the expected winner wins.
 
-    python bench/strengths.py [--sets xor noisy relevant redundant alike lost taught unequal uneven] [--parts NAME ...] [--seeds 0 1 2 3 4]
+    python bench/strengths.py [--sets xor noisy relevant redundant alike lost taught unequal uneven] [--parts NAME ...]
+                              [--seeds 0 1 2 3 4]
     python bench/strengths.py --docs      writes the tables into docs/strengths.md and docs/zh/strengths.md
 
 Views are vectors, so that nothing but the fusion is tried; in the last set they are series, and encoders are tried.
@@ -181,8 +182,8 @@ SETS = {
     ),
     "taught": Made(
         lost, (), ("concat",), ("sum", "mean", "product", "gated", "attention", "low-rank"),
-        ("the same records, trained as in a fit, which hides views: nothing is expected", "同样的记录，训练方式与 fit 相同（会隐藏视图）：没有预期"),
-        300, True, 2 / 3,
+        ("the same records, trained as in a fit, which hides views: nothing is expected",
+         "同样的记录，训练方式与 fit 相同（会隐藏视图）：没有预期"), 300, True, 2 / 3,
     ),
     "unequal": Made(
         unequal, ("convex", "stacked"), ("mean",), ("concat", "sum", "product"),
