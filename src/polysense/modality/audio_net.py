@@ -42,7 +42,8 @@ class Hearing(Encoder):
             one after the other; 0 hears the first window only.
         trim: decibels below the loudest 10 ms at which both ends are cut as silence; 0 cuts nothing.
         augment: hide up to a fifth of the time and of the mel bands in training (Park et al. 2019, arXiv:1904.08779).
-        noise: white noise in training, at a ratio of signal to noise from this many decibels to 20 more; None adds none.
+        noise: white noise on half of the sounds in training, at a ratio of signal to noise from this many decibels to 20
+            more; None adds none.
         shift: seconds by which a sound comes later or earlier at most in training.
         speed: factor by which a sound is faster or slower at most in training, e.g. 1.1 (Ko et al. 2015, Interspeech).
     """
@@ -142,14 +143,15 @@ class Hearing(Encoder):
             return _padded(**arrays)
 
     def _changed(self, waves: Sequence[Tensor]) -> list[Tensor]:
-        """Waves as training hears them: another speed, another beginning, noise."""
+        """Waves as training hears them: another speed, another beginning, noise on half of them."""
         drawn = (2 * torch.rand(len(waves), 3) - 1).tolist()
         out = []
         for wave, (speed, shift, noise) in zip(waves, drawn, strict=True):
             wave = shifted(faster(wave, self.speed**speed), round(shift * self.shift * HZ))
             if not self.hop:
                 wave = wave[: self.seconds * HZ]
-            out.append(wave if self.noise is None else noisy(wave, self.noise + RANGE * (noise + 1) / 2))
+            clean = self.noise is None or noise < 0  # clean sounds will be heard too
+            out.append(wave if clean else noisy(wave, self.noise + RANGE * noise))
         return out
 
     def _heard(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
