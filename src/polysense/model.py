@@ -12,65 +12,53 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 
 from . import keep, processes, several
 from .answers import Answers
-from .contracts import Encoder
 from .data import joined
 from .data.cache import Cache
-from .data.reading import Cells, ViewCells, judge_faults, read_cells
+from .data.reading import Cells, read_cells
 from .data.records import Records, as_records
 from .data.rows import only_of
 from .data.schema import Schema
 from .data.tables import (
     Table,
-    check_common,
     column_of,
-    column_remarks,
     divide,
     groups_of,
     joined_groups,
     judge_targets,
     open_table,
     open_targets,
-    row_name,
     scored,
     target_faults,
     unlabelled,
 )
 from .data.targets import named
-from .errors import BadOption, NotFitted, memory_told
+from .errors import BadOption, memory_told
+from .estimator import NOT_KEPT, Estimator
 from .hub import find_model
 from .judge import notebook
 from .judge.each import asked, by_target, evaluate_each
-from .judge.evaluate import words
-from .judge.facts import data_facts, fingerprint, made_facts, shown_made, versions
+from .judge.facts import data_facts, fingerprint, made_facts, shown_made
 from .learn import beside, pseudo, quality
 from .learn.begin import begin
-from .learn.board import Board
-from .learn.choose import choose_encoders, full_name
-from .learn.features import Encoded, Prepared, Views, answer, encode
-from .learn.gather import Gathered, fit_conditions, fit_plain, gather
+from .learn.choose import full_name
+from .learn.features import Encoded, Views, answer, encode
+from .learn.gather import Gathered, fit_conditions
 from .learn.job import Job
 from .learn.late import fit_late, fresh, out_of_fold, sentences
-from .learn.loop import train
 from .learn.plan import AUTO, check_several, fitting_options, named_views
-from .learn.resume import Checkpoints
 from .learn.trial import Judge, fitting, try_encoders
-from .learn.tune import Verdict, to_tune, tune, weigh_each
+from .learn.tune import Verdict, weigh_each
 from .metrics import Resamples
 from .network import Encoders, Network
 from .registry import tasks
 from .talk import Talk, counted
 
-#: Below this many records a look into the disk cache costs more than it can save.
-FEW_TO_CACHE = 32
-#: Settings of one run, which a saved model does not remember.
-_NOT_KEPT = ("download", "cache", "verbose", "time_limit", "tensorboard")
 
-
-class Model(ClassifierMixin, BaseEstimator):
+class Model(ClassifierMixin, Estimator):
     """One model from records whose cells are text, pictures, sounds, numbers and categories.
 
     Any view may be missing in any record, in training and at prediction.
@@ -154,13 +142,9 @@ class Model(ClassifierMixin, BaseEstimator):
         self.seeds = seeds
         self.quality = quality
 
-    #: Given to one of several models by those who fit them: a cache, and the model of another seed on the same records.
-    _cache_given: Cache | None = None
-    _elder: Model | None = None
     several_: several.Several | None = None
-    #: Settings that the quality has chosen in place of those that were left open; and the towers that it may tune, if any.
+    #: Settings that the quality has chosen in place of those that were left open.
     chosen_: Mapping[str, Any] = {}
-    _tune_if_any = False
 
     # --- learning --------------------------------------------------------------------------------
 
@@ -241,13 +225,7 @@ class Model(ClassifierMixin, BaseEstimator):
 
     def _look(self, job: Job) -> None:
         """Read what the cells hold, as far as it can be known before any work; learn the classes."""
-        job.cells = joined.join([read_cells(table.records, job.schema) for table in job.tables])
-        for mine in job.cells.values():
-            if mine.media:  # opens every file once: a wrong folder is told before hours of work
-                mine.hashes(np.arange(mine.n))
-                for part in filter(lambda part: part.outside, joined.each(mine)):
-                    job.talk.say(_outside(part))
-        self._check_faults(job.cells)
+        self._open_cells(job)
         job.task = tasks.make(job.name, **job.plan.options["task"])
         job.targets = [value for table in job.tables for value in table.targets]
         job.task.fit([job.targets[i] for i in job.train_rows])
@@ -255,49 +233,12 @@ class Model(ClassifierMixin, BaseEstimator):
         job.task.check(len(job.train_rows), target)
         job.talk.say(job.task.about(target))
 
-    def _kept(self, job: Job, folder: str | Path | None, resume: bool) -> Checkpoints:
-        """Where this fit is kept while it is unfinished; another table or other settings are told from these facts."""
-        if folder is None:
-            if resume:
-                raise BadOption("resume=True needs the folder of the unfinished fit; give checkpoints=FOLDER")
-            return Checkpoints()
-        facts = keep.unfinished_facts(self._settings(), job.plan, job.tables, job.targets, job.cells, versions())
-        return Checkpoints(Path(folder), facts, resume=resume, seconds=job.plan.training.checkpoint, say=job.talk.say)
-
     def _encode(self, job: Job) -> None:
         """Choose and fit the encoders, run every frozen one once, train the rivals."""
-        cache = self._cache_given or (Cache() if self.cache else Cache.off())
-        cache.shared = True
-        named, options, reasons = self._named(job, cache)
-        job.encoders = job.kept.stage("encoders", lambda: choose_encoders(
-            named, options, job.cells, job.train_rows, seed=self.seed, download=self.download, say=job.talk.say,
-            check=lambda: self._check_faults(job.cells), reasons=reasons,
-        ), keep.fitted_parts, lambda parts: keep.fitted_again(parts, named))
+        cache = self._store()
+        self._fit_encoders(job, *self._named(job, cache))
+        self._run_encoders(job, cache)
         elder = self._elder
-        if elder:  # what learns nothing by chance is that of the first seed
-            job.encoders |= {view: one for view, one in elder.network_.encoders.encoders.items() if one.frozen}
-        job.tuned = to_tune(None if self._tune_if_any and not _towers(job.encoders) else self.tune, job.encoders)
-        for encoder in job.encoders.values():
-            if encoder.tower:
-                encoder.positions = job.positions
-        job.plains = elder.plains_ if elder else job.kept.stage(
-            "plain", lambda: fit_plain(job.encoders, job.cells, job.train_rows, self.seed),
-            lambda plains: {view: part.state() for view, part in plains.items()},
-            lambda states: keep.plains_again(states, job.schema),
-        )
-        job.found = gather(job.encoders, job.plains, job.cells, cache, positions=job.positions, bar=job.talk.bar)
-        self._check_faults(job.cells)
-        job.talk.bad_cells(target_faults(job.tables) + joined.faults(job.cells), len(job.targets))
-        job.leaks = joined.leaks(job.cells, job.train_rows, job.valid_rows)
-        for view, same in job.leaks.items():
-            job.talk.say(
-                f"column '{view}': {counted(same, 'validation record')} {'holds' if same == 1 else 'hold'} "
-                "the very content of a training record; scores on them flatter the model (name a --group to keep such records "
-                "together)"
-            )
-        if self.on_bad == "drop":
-            bad = joined.bad_rows(job.cells)
-            job.train_rows, job.valid_rows = np.setdiff1d(job.train_rows, bad), np.setdiff1d(job.valid_rows, bad)
         job.labels, job.aims = job.task.encode(job.targets), beside.aims_of(job.task, job.targets)
         job.rivals = elder.rivals_ if elder else job.kept.stage("rivals", lambda: beside.train(
             job.task, job.aims, job.found, job.train_rows, job.valid_rows, seed=self.seed, bar=job.talk.bar, say=job.talk.say,
@@ -331,29 +272,6 @@ class Model(ClassifierMixin, BaseEstimator):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return Network(encoders, job.plan.fusion, job.task, **job.plan.training.network())
-
-    def _learn(
-        self, job: Job, labels: dict[str, np.ndarray], rows: np.ndarray, kept: Checkpoints, name: str = ""
-    ) -> list[dict[str, float]]:
-        """Train the network on these rows; what each epoch was like. A second training has a name: so its board lies apart."""
-        place = Path(self.tensorboard) / name if self.tensorboard else None
-        with job.talk.bar("training", job.plan.training.epochs) as advance, Board(place) as board:
-
-            def log(epoch: dict[str, float]) -> None:
-                advance(1, _figures(epoch))
-                board.write(epoch)
-
-            history = train(
-                job.network, job.views, labels, rows, job.valid_rows, options=job.plan.training,
-                seed=self.seed, names=lambda row: row_name(job.tables, row),
-                measure=lambda answers, rows: job.task.watch(answers, {k: v[rows] for k, v in job.labels.items()}),
-                log=log, kept=kept, left=self._left(job),
-            )
-        for name in history.skipped:
-            job.talk.say(f"a batch with a loss that is not finite was skipped; its records: {name}")
-        for remark in history.remarks:
-            job.talk.say(remark)
-        return history.epochs
 
     def _pseudo(self, job: Job) -> None:
         """Train once more, also on the model's own sure answers to records without a target; kept only if it proves itself."""
@@ -420,33 +338,8 @@ class Model(ClassifierMixin, BaseEstimator):
         for line in sentences(fusion.name, job.fusing):
             job.talk.say(line)
 
-    def _left(self, job: Job) -> Callable[[], float] | None:
-        """Seconds that the time limit leaves; None without one."""
-        limit = self.time_limit
-        return None if limit is None else lambda: limit - (time.monotonic() - job.began)
-
-    def _tune(self, job: Job) -> None:
-        """Train the towers that are to be tuned, from the frozen solution on."""
-        left = self._left(job)
-        if not job.tuned:
-            return
-        if left and left() <= 0:
-            job.talk.say("the time limit leaves nothing for tuning: the frozen solution is kept")
-            return
-        prepared, given = {}, job.plan.training.regressions
-        for view in job.tuned:
-            with job.talk.bar(f"{view}: prepared", int(job.cells[view].present.sum())) as advance:
-                prepared[view] = Prepared.of(job.encoders[view], job.cells[view], advance=advance)
-        with job.talk.bar("tuning", job.plan.tuning.epochs) as advance:
-            outcome = tune(
-                job.network, job.views, prepared, job.labels, job.train_rows, job.valid_rows,
-                judge=lambda views, given=given: self._verdict(job, views, given),
-                options=job.plan.tuning, training=job.plan.training, seed=self.seed,
-                names=lambda row: row_name(job.tables, row), log=lambda epoch: advance(1, _figures(epoch)),
-                kept=job.kept.second(), left=left,
-            )
-        job.views, job.share, job.tuning = outcome.views, outcome.verdict.share, outcome.facts
-        job.talk.say(outcome.sentence)
+    def _measure(self, job: Job) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+        return lambda answers, rows: job.task.watch(answers, {key: value[rows] for key, value in job.labels.items()})
 
     def _verdict(self, job: Job, views: Views, given: float | None) -> Verdict:
         """What the network as it stands is worth on the validation records, with a given share of regressions or its own."""
@@ -607,6 +500,9 @@ class Model(ClassifierMixin, BaseEstimator):
             return open_targets(records, self._targets(), y, say, kinds, separators)
         return open_table(records, next(iter(self._targets()), None), y, say, kinds[0], separators[0])
 
+    def _aside(self) -> tuple[str | None, ...]:
+        return (*self._targets(), self.group, self.split)
+
     def _targets(self) -> list[str]:
         """Names of the targets."""
         return [part.name for part in self.task_.parts() if part.name] or named(self.target, [self.target])
@@ -715,46 +611,6 @@ class Model(ClassifierMixin, BaseEstimator):
             return cells, *self.several_.numbers(cells, rivals=rivals)
         return cells, *self._numbers(cells, rivals=rivals)
 
-    def _cells(self, records: Records) -> dict[str, Cells]:
-        check_common(records, self.schema_, (*self._targets(), self.group, self.split))
-        return read_cells(records, self.schema_)
-
-    def _numbers(
-        self, cells: Mapping[str, Cells], *, rivals: bool, memo: dict[Any, Any] | None = None
-    ) -> tuple[Gathered, Any]:
-        """Features and tokens of cells; ``memo`` is shared by several models that read the same ones."""
-        n = next(iter(cells.values())).n
-        worth = self.cache and n >= FEW_TO_CACHE
-        talk = Talk(self.verbose and worth)
-        encoders = dict(self.network_.encoders.encoders.items())
-        cache = self._cache_given or (Cache() if worth else Cache.off())
-        found = gather(
-            encoders, self.plains_ if rivals else None, cells, cache, positions=self.network_.fusion.positions,
-            bar=talk.bar, memo=memo,
-        )
-        views = found.views(dict(self.network_.encoders.conditions.items()))
-        return found, encode(self.network_, views) if n else {}
-
-    def _check_faults(self, cells: Mapping[str, Cells]) -> None:
-        """Stop where the policy says so, table by table."""
-        for table in zip(*(joined.each(mine) for mine in cells.values()), strict=True):
-            judge_faults(table, on_bad=self.on_bad, max_bad=self.max_bad)
-
-    def _remarks(self, records: Records, cells: ViewCells) -> list[str]:
-        """What a user should know of a table that an answer was asked for."""
-        remarks = list(records.notes)
-        if self.group and self.group not in records.names and set(self._targets()) & set(records.names):
-            remarks.append(f"{records.source} lacks the group column '{self.group}': intervals are over single records")
-        remarks += column_remarks(records, self.schema_, (*self._targets(), self.group, self.split))
-        for mine in cells.values():
-            if mine.outside:
-                remarks.append(_outside(mine))
-        return remarks
-
-    def _ready(self) -> None:
-        if not hasattr(self, "network_"):
-            raise NotFitted("this model has learned nothing yet; call fit, or polysense.load a saved one")
-
     def _repr_html_(self) -> str:
         """What a notebook shows: the settings before ``fit``, afterwards what was learned."""
         settings = self.get_params(deep=False)
@@ -795,9 +651,8 @@ class Model(ClassifierMixin, BaseEstimator):
             self.checkpoints_.remove()
 
     def _settings(self) -> dict[str, Any]:
-        settings = self.get_params(deep=False) | self.chosen_
-        settings = {name: value for name, value in settings.items() if name not in _NOT_KEPT}
-        return settings | {name: dict(settings[name] or {}) for name in ("columns", "views", "options")}
+        settings = super()._settings()
+        return settings | {name: value for name, value in self.chosen_.items() if name not in NOT_KEPT}
 
     def _told(self) -> dict[str, Any]:
         """Settings that leave nothing of the targets to be guessed."""
@@ -848,27 +703,7 @@ def load(
     return Model.load(folder, encoders, download=download)
 
 
-def _towers(encoders: Mapping[str, Encoder]) -> list[str]:
-    return [view for view, encoder in encoders.items() if encoder.tower]
-
-
 def _numbered(names: Sequence[Any]) -> np.ndarray:
     """Equal names, equal numbers."""
     numbers: dict[Any, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], int)
-
-
-def _figures(epoch: Mapping[str, float]) -> str:
-    text = f"loss {epoch['loss']:.3f}"
-    rest = {key.removeprefix("valid_"): value for key, value in epoch.items() if key.startswith("valid_")}
-    loss = f"validation loss {rest.pop('loss'):.3f}, " if "loss" in rest else "validation "
-    main = ("accuracy", "rmse", "mae", "micro_f1")  # of several targets behind a name
-    shown = [f"{words(key)} {value:.3f}" for key, value in rest.items() if key.rpartition(" ")[2] in main]
-    return text + (f", {loss}{', '.join(shown)}" if shown else "")
-
-
-def _outside(cells: Cells) -> str:
-    return (
-        f"column '{cells.name}': {counted(len(cells.outside), 'file')} outside the table's folder, "
-        f"the first is {cells.outside[0]}; the table cannot be moved without them"
-    )
