@@ -536,6 +536,6 @@ def test_ctrl_c_while_everything_is_read_in_is_one_line(shop):
     ("sum", "temperature=0.0", "fusion.temperature=0.0 must be above 0"),
 ])
 def test_an_impossible_fusion_is_refused_before_any_encoder_is_fitted(run, shop, monkeypatch, fusion, option, words):
-    monkeypatch.setattr("polysense.model.choose_encoders", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr("polysense.estimator.choose_encoders", lambda *_, **__: pytest.fail("too late"))
     code, _, err = run("fit", shop, "--target", "label", "--out", "m", "--fusion", fusion, "--set", f"fusion.{option}", *TINY)
     assert code == 2 and words in one_line(err)

@@ -342,7 +342,7 @@ def test_a_killed_fit_takes_the_answers_out_of_fold_up_again(tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(door, "train", killed)
+        patch.setattr("polysense.estimator.train", killed)
         with pytest.raises(KeyboardInterrupt):
             small.model(fusion="convex", options=options).fit(records, checkpoints=tmp_path / "kept")
     monkeypatch.setattr(door, "out_of_fold", killed)

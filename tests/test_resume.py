@@ -301,7 +301,7 @@ def kept_facts(folder: Path) -> dict:
 
 def test_stages_before_training_are_not_done_again(tmp_path, monkeypatch):
     """Killed when training begins: encoders, plain features and rivals are read, and the model is the same."""
-    from polysense import model as home
+    from polysense import estimator as home
     from polysense.learn import beside
 
     options = {"encoders": {"text": "text.bag", "picture": "image.plain"}, "options": {"train.epochs": 2}}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import polysense.model as model_file
-from polysense import Model, cli, store
+from polysense import Model, cli, estimator, store
 from polysense.data.cache import Cache
 from polysense.errors import BadOption
 from polysense.judge.facts import shown_made
@@ -221,15 +221,15 @@ def test_an_unfinished_fit_does_not_try_again(monkeypatch, tmp_path):
     data = records(160, views="text", missing=0.0)
     settings = {"encoders": {"text": "auto"}, "options": BRIEF, "data": data}
     whole = fitted(**settings)
-    real, later = trial.try_encoders, model_file.choose_encoders
+    real, later = trial.try_encoders, estimator.choose_encoders
 
     def killed(*args, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model_file, "choose_encoders", killed)
+    monkeypatch.setattr(estimator, "choose_encoders", killed)
     with pytest.raises(KeyboardInterrupt):
         model("text", encoders={"text": "auto"}, options=BRIEF).fit(data, checkpoints=tmp_path / "f")
-    monkeypatch.setattr(model_file, "choose_encoders", later)
+    monkeypatch.setattr(estimator, "choose_encoders", later)
     monkeypatch.setattr(model_file, "try_encoders", killed)
     again = model("text", encoders={"text": "auto"}, options=BRIEF).fit(data, checkpoints=tmp_path / "f", resume=True)
     assert real is trial.try_encoders and again._encoders() == whole._encoders()

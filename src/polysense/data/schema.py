@@ -31,7 +31,7 @@ _ASIDE = ("id", "ignore")
 #: Kinds of columns that may form a view together.
 JOINED_KINDS = ("text", "image", "audio")
 #: Names that a view of its own may not have: they are prefixes of options.
-RESERVED = ("table", "fusion", "train", "task", "tune", "auto")
+RESERVED = ("table", "fusion", "train", "task", "tune", "auto", "match")
 
 _SAMPLE = 2000  # values looked at, spread over the table
 _MOST = 0.9  # share of values that must look like media
@@ -81,6 +81,7 @@ class Schema:
 
     Attributes:
         joined: {view: its columns, in order} for views that the user made of several columns.
+        tables: {view: its columns} where numbers, categories, dates and flags form several views in place of ``table``.
 
     >>> kinds = {"size": "number", "note": "text", "sold": "flag"}
     >>> schema = Schema([Column(name, kind, "declared") for name, kind in kinds.items()])
@@ -90,6 +91,7 @@ class Schema:
 
     columns: list[Column] = field(default_factory=list)
     joined: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def views(self) -> list[View]:
@@ -100,6 +102,8 @@ class Schema:
             for c in self.columns if c.kind not in TABLE_KINDS + _ASIDE and c.name not in taken
         ]
         own += [View(view, self.column(names[0]).kind, names) for view, names in self.joined.items()]
+        if self.tables:
+            return own + [View(view, "table", names) for view, names in self.tables.items()]
         table = tuple(c.name for c in self.columns if c.kind in TABLE_KINDS)
         return own + ([View("table", "table", table)] if table else [])
 
@@ -134,7 +138,8 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; ``from_json`` undoes it."""
-        return {"columns": [asdict(column) for column in self.columns], "joined": {k: list(v) for k, v in self.joined.items()}}
+        tree = {"columns": [asdict(column) for column in self.columns], "joined": {k: list(v) for k, v in self.joined.items()}}
+        return tree | ({"tables": {k: list(v) for k, v in self.tables.items()}} if self.tables else {})
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Schema:
@@ -145,15 +150,18 @@ class Schema:
         """
         try:
             columns = [Column(**entry | {"channels": tuple(entry.get("channels", ()))}) for entry in tree["columns"]]
-            joined = {view: tuple(names) for view, names in tree.get("joined", {}).items()}
+            joined, tables = (
+                {view: tuple(names) for view, names in tree.get(part, {}).items()} for part in ("joined", "tables")
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise BadModel(f"the model's schema is damaged: {error}; fit and save the model again") from None
         for column in columns:
             if column.kind not in KINDS:
                 raise BadModel(f"the model's schema is damaged: '{column.name}' is of kind '{column.kind}'")
-        if not {name for names in joined.values() for name in names} <= {column.name for column in columns}:
+        named = {name for names in (*joined.values(), *tables.values()) for name in names}
+        if not named <= {column.name for column in columns}:
             raise BadModel("the model's schema is damaged: a view joins a column that is not there")
-        return cls(columns, joined)
+        return cls(columns, joined, tables)
 
 
 def guess(

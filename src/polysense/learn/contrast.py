@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import BadOption
+from .matching import LOSSES
 
-LOSSES = ("infonce", "sigmoid", "triplet")
 #: The steepest that a learned temperature may become (Radford et al. 2021, section 2.5).
 STEEPEST = 100.0
 

@@ -14,10 +14,13 @@ from .. import processes
 from ..data.targets import SEVERAL, task_pairs
 from ..errors import BadOption, UnknownName, need
 from ..registry import encoders, fusions, options_of, suggest, tasks
+from .matching import Matching
 from .training import Auto, Training, Tuning
 
 #: Section of ``options`` -> the class whose options it holds; ``polysense list training`` shows them.
-SETTINGS = {"train": Training, "tune": Tuning, "auto": Auto}
+SETTINGS = {"train": Training, "tune": Tuning, "auto": Auto, "match": Matching}
+#: The task of a matcher, which is none of the shelf: two sides are compared, nothing is answered.
+MATCH = "match"
 #: In place of an encoder's name: try those there are. In place of a view's: all views that are not named.
 AUTO, OTHERS = "auto", "*"
 #: How much work a fit may be, see ``quality``; "balanced" changes nothing.
@@ -108,6 +111,7 @@ class Plan:
         training: how the network is trained.
         tuning: how towers are tuned.
         auto: how encoders are tried.
+        matching: how a matcher is trained; None of a model.
     """
 
     name: str
@@ -116,13 +120,14 @@ class Plan:
     training: Training
     tuning: Tuning
     auto: Auto
+    matching: Matching | None = None
 
     @classmethod
     def of(cls, fusion: str, task: str | Mapping[str, str], options: Mapping[str, Any]) -> Plan:
         """Options written flat ("train.epochs": 20) or nested, sorted into their sections.
 
         Args:
-            task: its name; of several targets {target: name}.
+            task: its name; of several targets {target: name}; ``MATCH`` of a matcher.
 
         Raises:
             BadOption: a section or an option that does not exist, or a value out of its range.
@@ -137,13 +142,16 @@ class Plan:
             else:
                 nested.setdefault(section, {})[name] = value
         fusions.check(fusion, nested["fusion"], "fusion.")
-        if not isinstance(task, str):
+        if task == MATCH:
+            for name in nested["task"]:
+                raise BadOption(f"a matcher has no task, and so no task.{name}; its own options are match.loss and others")
+        elif not isinstance(task, str):
             nested["task"], task = options_of_targets(task, nested["task"]), SEVERAL
         else:
             tasks.check(task, nested["task"], "task.")
             tasks.check_types(task, nested["task"], "task.")
         fusions.check_types(fusion, nested["fusion"], "fusion.")
-        if nested["train"].get("pseudo") and tasks.about(task).kind not in ("classes", "labels"):
+        if task != MATCH and nested["train"].get("pseudo") and tasks.about(task).kind not in ("classes", "labels"):
             raise BadOption(
                 f"train.pseudo={nested['train']['pseudo']!r} asks how sure an answer is, and the task '{task}' has no "
                 "probability for a whole record; leave it away"
@@ -155,7 +163,13 @@ class Plan:
                     raise BadOption(
                         f"{holder.__name__.lower()} has no option '{section}.{name}'; " + suggest(name, known, f"{section}.")
                     )
-        return cls(fusion, task, nested, *(holder(**nested[section]) for section, holder in SETTINGS.items()))
+        made = {section: holder(**nested[section]) for section, holder in SETTINGS.items() if section != "train"}
+        matching = made.pop("match")
+        if task != MATCH:
+            for name in nested["match"]:
+                raise BadOption(f"match.{name} is an option of a matcher (polysense match), and this is a model; leave it away")
+            return cls(fusion, task, nested, Training(**nested["train"]), *made.values())
+        return cls(fusion, task, nested, matching.training(nested["train"]), *made.values(), matching)
 
     def check_views(self, views: Sequence[str]) -> None:
         """Refuse options of a view that the table does not have."""

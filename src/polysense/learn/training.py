@@ -94,7 +94,7 @@ class Training:
                 raise BadOption(f"train.{name}={values[name]!r} must be {', '.join(words[:-1])} or {words[-1]}")
         for name, own in zip(("rate", "decay"), OPTIMISERS[optimiser], strict=True):
             values[name] = own if values[name] is None else values[name]
-        _check_numbers("train", values, (
+        check_numbers("train", values, (
             ("epochs", 1, math.inf), ("batch", 1, math.inf), ("members", 1, 1000), ("dim", 1, 65536), ("stall", 1, math.inf),
             ("warmup", 0, 1), ("decay", 0, math.inf), ("clip", 0, math.inf), ("patience", 0, math.inf),
             ("drop", 0, 0.99), ("dropout", 0, 0.99), ("input_dropout", 0, 0.99), ("auxiliary", 0, math.inf),
@@ -148,7 +148,7 @@ class Tuning:
     ) -> None:
         values = dict(locals())
         del values["self"]
-        _check_numbers("tune", values, (
+        check_numbers("tune", values, (
             ("epochs", 1, math.inf), ("batch", 1, math.inf), ("rest", 0, 1e3), ("decay_by_layer", 0.01, 1), ("warmup", 0, 1),
             ("decay", 0, math.inf), ("clip", 0, math.inf), ("lora", 0, 1024), ("rate", 1e-12, 1e3),
         ), whole=("epochs", "batch", "lora"), none=("rate",))
@@ -183,13 +183,13 @@ class Auto:
 
     def __init__(self, *, records: int = 2000, epochs: int = 10, seconds: float = 120.0) -> None:
         values = {"records": records, "epochs": epochs, "seconds": seconds}
-        _check_numbers("auto", values, (
+        check_numbers("auto", values, (
             ("records", 30, math.inf), ("epochs", 1, math.inf), ("seconds", 0, math.inf),
         ), whole=("records", "epochs"), none=())
         self.__dict__.update(values)
 
 
-def _check_numbers(
+def check_numbers(
     section: str, values: dict[str, Any], ranges: tuple[tuple[str, float, float], ...], *, whole: tuple[str, ...],
     none: tuple[str, ...],
 ) -> None:
