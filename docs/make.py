@@ -57,9 +57,11 @@ CHINESE = {
     "attention": "注意力加权", "gated": "门控", "bilinear": "双线性", "tensor": "张量融合",
     "low-rank": "低秩张量融合", "film": "特征线性调制", "cross": "交叉注意力", "bottleneck": "瓶颈注意力",
     "mult": "两两交叉注意力",
+    "tokens": "逐位并列",
     "transformer": "Transformer", "experts": "混合专家", "serial": "串行融合", "mean": "决策平均", "convex": "凸组合决策",
     "product": "专家乘积", "stacked": "堆叠",
     "classify": "单标签分类", "regress": "回归", "multilabel": "多标签分类", "multitask": "多任务学习（多个目标）",
+    "caption": "描述（写出文字）",
 }
 #: Settings of learning, beside the shelves.
 SETTINGS = {"train": "Training · 训练", "tune": "Tuning of towers · 微调", "auto": "Trying encoders · 试选编码器"}

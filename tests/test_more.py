@@ -11,13 +11,18 @@ from polysense.metrics import Classes
 from polysense.metrics.labels import Labels
 from polysense.metrics.more import TABLE, chosen, further
 from polysense.metrics.numbers import Numbers
+from polysense.metrics.texts import Texts
 from small import model, records
 
-RULERS = {"classes": Classes(), "numbers": Numbers(), "labels": Labels()}
+RULERS = {"classes": Classes(), "numbers": Numbers(), "labels": Labels(), "words": Texts()}
 
 
 def answers_of(kind: str, n: int = 40, c: int = 3):
     rng = np.random.default_rng(0)
+    if kind == "words":
+        said = [" ".join(rng.choice(["a", "red", "green", "car", "tree"], 5)) for _ in range(n)]
+        meant = [(text if rng.random() < 0.5 else text.replace("red", "blue"), "a sky") for text in said]
+        return Texts().answers(said), Texts().targets(meant)
     if kind == "numbers":
         true = rng.uniform(1, 5, n)
         return (true + rng.normal(size=n) * 0.3).clip(0.1)[:, None], true
@@ -45,10 +50,13 @@ def test_the_truth_is_better_than_noise(kind):
     """By each measure, in the direction that it names."""
     answers, targets = answers_of(kind)
     truth = {"classes": lambda: np.eye(3)[targets], "numbers": lambda: targets[:, None], "labels": lambda: targets[:, :-1]}
+    truth |= {"words": lambda: np.array([references[0] for references in targets], object)}
     noise = np.random.default_rng(1).permutation(answers)
     names = [name for name in TABLE[kind] if name not in ("top_3", "top_5")]
-    best, worst = (further(names, RULERS[kind], np.clip(one, 1e-9, None), targets, samples=2) for one in (
-        truth[kind]().astype(float), noise))
+    best, worst = (
+        further(names, ruler, one if kind == "words" else np.clip(one, 1e-9, None), targets, samples=2)
+        for ruler in [RULERS[kind]] for one in (ruler.answers(truth[kind]()), noise)
+    )
     for name in names:
         gain = best[name]["value"] - worst[name]["value"]
         assert gain < 0 if best[name]["better"] == "lower" else gain > 0, name

@@ -16,7 +16,7 @@ class Answers:
     """What a model says of records, and what it found in them.
 
     Attributes:
-        answers: (N, C) probabilities or numbers; rows that were dropped hold the answer all the same.
+        answers: (N, C) probabilities or numbers, or (N,) texts; rows that were dropped hold the answer all the same.
         present_NV: bool, views read.
         bad_cells: entries of the data report.
         remarks: sentences for the user.

@@ -125,8 +125,8 @@ def fit(
     valid: Annotated[Path | None, typer.Option(metavar="TABLE", help="Validation table. [default: a fifth of TABLE]", show_default=False, rich_help_panel=RECORDS)] = None,
     on_bad: Annotated[str | None, typer.Option(metavar="POLICY", help="Unreadable cells: error, mask or drop. [default: mask]", show_default=False, rich_help_panel=RECORDS)] = None,
     max_bad: Annotated[float | None, typer.Option(metavar="SHARE", help="Share of a column's cells that may be unreadable. [default: 0.2]", show_default=False, rich_help_panel=RECORDS)] = None,
-    task: Annotated[str | None, typer.Option(metavar="NAME|TARGET=NAME,...", help="Task, see: polysense list tasks; of several targets one for all, or one for each. [default: guessed: classify, or regress for a target of many numbers]", show_default=False, rich_help_panel=PARTS)] = None,
-    fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion, see: polysense list fusions. [default: concat]", show_default=False, rich_help_panel=PARTS)] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME|TARGET=NAME,...", help="Task, see: polysense list tasks; of several targets one for all, or one for each. [default: guessed: classify, or regress for a target of many numbers; texts are written by caption]", show_default=False, rich_help_panel=PARTS)] = None,
+    fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion, see: polysense list fusions. [default: the task's own: concat, of words tokens]", show_default=False, rich_help_panel=PARTS)] = None,
     encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders. image.pretrained:TOWER takes a tower's name, a folder or a hub id. VIEW=auto tries those there are and lets validation choose; auto alone does so for all other views. May be repeated.", rich_help_panel=PARTS)] = [],
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as train.epochs=20, fusion.heads=2, task.smoothing=0, VIEW.pixels=64, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
     tune: Annotated[str | None, typer.Option(metavar="VIEWS|all", help="Views whose towers are trained too, with commas; how: --set tune.epochs=4 and other options, see: polysense list training.", show_default=False, rich_help_panel=PARTS)] = None,
@@ -558,7 +558,7 @@ def _answer_lines(model: Any, answers: Any) -> tuple[list[str], Iterator[tuple[A
             rows = np.arange(part.start, part.stop)
             ids = [(value,) for value in answers.records.column(named, rows)] if named else [()] * len(rows)
             said = model.task_decode(answers.answers[part])
-            numbers = answers.answers[part][:, shown].astype(float).round(6).tolist()
+            numbers = answers.answers[part][:, shown].astype(float).round(6).tolist() if shown else [[]] * len(rows)
             for row, own, one, p in zip(rows.tolist(), ids, said, numbers, strict=True):
                 yield (row, *own, *([None] * len(names) if row in dropped else [*written(one), *p]))
 
@@ -626,7 +626,7 @@ def _about_target(facts: dict[str, Any], before: str) -> str:
     task = recipe["task"] if isinstance(recipe["task"], str) else recipe["task"][recipe["target"]]
     return f"{before}{task} '{recipe['target']}'" + (
         f" into {len(classes)} {facts.get('answers', 'classes')}: " + ", ".join(map(str, classes[:20]))
-        + (" ..." if len(classes) > 20 else "") if classes else ", a number"
+        + (" ..." if len(classes) > 20 else "") if classes else ", " + {"words": "words"}.get(facts.get("answers"), "a number")
     )
 
 

@@ -189,9 +189,12 @@ class Task:
     ``restore`` on (yardstick, decode, mixture, judge) the user's.
 
     Class attributes:
-        kind: what an answer is: "classes" (probabilities of one of C classes), "labels" (of each of L labels)
-            or "numbers". It decides which regressions are its rivals and how the report shows it. "several": it is made
-            of others, see ``parts``.
+        kind: what an answer is: "classes" (probabilities of one of C classes), "labels" (of each of L labels), "numbers"
+            or "words" (see ``task.Words``). It decides what its rivals are and how the report shows it. "several": it is
+            made of others, see ``parts``.
+        fusion: that joins the views where the user names none. A plain word in the class body: it is read from the source.
+        training: {option of train: value} that suit it where the user names none; likewise.
+        forced: answering is dear, so validation after an epoch is given what ``force`` says in place of answers.
         needs_positions: the head reads positions (a caption's attention), so the fusion must keep them.
         averages: answers of several members may be averaged.
         late: views may be answered one by one (late fusion, a head per view).
@@ -199,6 +202,9 @@ class Task:
 
     name: ClassVar[str] = ""
     kind: ClassVar[str] = "classes"
+    fusion: ClassVar[str] = "concat"
+    training: ClassVar[Mapping[str, Any]] = {}
+    forced: ClassVar[bool] = False
     needs_positions: bool = False
     averages: bool = True
     late: bool = True
@@ -239,8 +245,16 @@ class Task:
         """(B,): divergence from a teacher's answer (B, C)."""
         raise NotImplementedError
 
+    def force(self, head: nn.Module, fused: Tokens, targets: Mapping[str, Tensor]) -> Tensor:
+        """(B, K): figures of each record while the target is given (teacher forcing), for ``watch``; where ``forced``."""
+        raise NotImplementedError
+
     def watch(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Cheap figures of a validation pass, shown after each epoch; early stopping reads "loss"."""
+        """Cheap figures of a validation pass, shown after each epoch; early stopping reads "loss".
+
+        Args:
+            answers: of the network, or where ``forced`` what ``force`` gave.
+        """
         return {}
 
     def prior(self) -> np.ndarray:
@@ -250,6 +264,10 @@ class Task:
     def restore(self, answers: np.ndarray) -> np.ndarray:
         """Answers of the network -> answers in the target's unit."""
         return answers
+
+    def nothing(self) -> Any:
+        """The restored answer where every view is absent: numbers (C,), or a text."""
+        return self.restore(self.prior()[None])[0]
 
     def judged(self, values: Sequence[Any]) -> np.ndarray:
         """(N, ...): targets as the yardstick takes them, on the scale of restored answers."""
@@ -316,6 +334,10 @@ class Part(NamedTuple):
         if self.place is None:
             return targets
         return [None if one is None else one[self.place] for one in targets]
+
+    def among(self, answers: Any) -> Any:
+        """This target's part of answers (..., A); of one target the answers themselves, whatever their shape."""
+        return answers if self.place is None else answers[..., self.columns]
 
     def arrays(self, targets: Mapping[str, Any]) -> dict[str, Any]:
         """What ``Task.encode`` gave, this target's part of it under the names that its own task gives.

@@ -235,7 +235,7 @@ def figures(epoch: Mapping[str, float]) -> str:
     text = f"loss {epoch['loss']:.3f}"
     rest = {key.removeprefix("valid_"): value for key, value in epoch.items() if key.startswith("valid_")}
     loss = f"validation loss {rest.pop('loss'):.3f}, " if "loss" in rest else "validation "
-    main = ("accuracy", "rmse", "mae", "micro_f1", "mrr")  # of several targets behind a name
+    main = ("accuracy", "rmse", "mae", "micro_f1", "mrr", "token_accuracy")  # of several targets behind a name
     shown = [f"{words(key)} {value:.3f}" for key, value in rest.items() if key.rpartition(" ")[2] in main]
     return text + (f", {loss}{', '.join(shown)}" if shown else "")
 

@@ -35,7 +35,7 @@ from .data.tables import (
     target_faults,
     unlabelled,
 )
-from .data.targets import named
+from .data.targets import SEVERAL, named
 from .errors import BadOption, memory_told
 from .estimator import NOT_KEPT, Estimator
 from .hub import find_model
@@ -71,7 +71,7 @@ class Model(ClassifierMixin, Estimator):
         columns: {column: kind} where the guess is to be overruled.
         views: {view: columns that form it together}: {"both": ["title", "body"]} or {"both": "title+body"}. Texts are
             joined by a newline, pictures and sounds stand in one record; they are no views of their own any more.
-        fusion: name of a fusion, see ``polysense list fusions``.
+        fusion: name of a fusion, see ``polysense list fusions``; None takes the task's own: "concat", of words "tokens".
         encoders: {view: name of an encoder, or of an encoder with its tower ("text.pretrained:FOLDER"),
             or "auto" to try those there are, or an own ``nn.Module``}; views left out get the default, or
             what "*" names.
@@ -113,7 +113,7 @@ class Model(ClassifierMixin, Estimator):
     def __init__(
         self, target: str | Sequence[str] | None = None, *, task: str | Mapping[str, str] | None = None,
         columns: Mapping[str, str] | None = None,
-        views: Mapping[str, str | Sequence[str]] | None = None, fusion: str = "concat",
+        views: Mapping[str, str | Sequence[str]] | None = None, fusion: str | None = None,
         encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
         group: str | None = None, seed: int = 0, split: str | None = None, on_bad: str = "mask", max_bad: float = 0.2,
         tune: str | Sequence[str] | None = None, download: bool = False, cache: bool = True, verbose: bool = False,
@@ -197,6 +197,7 @@ class Model(ClassifierMixin, Estimator):
         added, line = quality.chosen(
             self.quality, settings, {view.name: view.modality for view in begun.schema.views}, len(first.rows),
             len(first.rows) if groups is None else len({groups[row] for row in first.rows}), quality.hardware(),
+            begun.task != SEVERAL and tasks.about(begun.task).kind == "words",
         )
         Talk(self.verbose).say(line)
         if self.download and self.quality == "best" and "encoders" in added:
@@ -432,7 +433,7 @@ class Model(ClassifierMixin, Estimator):
                 for place, value in enumerate(one):
                     found[row, place] = value
             return found
-        if kinds == {"labels"}:  # sets of several sizes
+        if kinds <= {"labels", "words"}:  # sets of several sizes, texts of several lengths
             found = np.empty(len(said), object)
             found[:] = said
             return found
@@ -444,10 +445,12 @@ class Model(ClassifierMixin, Estimator):
         Of several targets a list of them, as in scikit-learn; None for those that are numbers.
 
         Raises:
-            BadOption: the answers are numbers.
+            BadOption: the answers are numbers or words.
         """
         self._ready()
         parts = self.task_.parts()
+        if parts[0].task.kind == "words":
+            raise BadOption(f"the task {self.task_.name} answers with words, which have no probabilities here; call predict")
         if all(part.task.kind == "numbers" for part in parts):
             raise BadOption(f"the task {self.task_.name} answers with numbers, which have no probabilities; call predict")
         answers = self.answers(records).answers
@@ -466,7 +469,7 @@ class Model(ClassifierMixin, Estimator):
             records = [dict.fromkeys(self.schema_.views[0].columns)] * len(records)
         records = as_records(records)
         cells, found, tokens = self._read(records, rivals=beside.needed(self.regressions_))
-        answers = np.zeros((0, len(self.task_.prior())))
+        answers = self.task_.parts()[0].task.yardstick().constant(self.task_.nothing(), 0)
         if len(records):
             answers = self._mixed(tokens, found.plain, found.present_NV)
         return Answers(
@@ -475,7 +478,8 @@ class Model(ClassifierMixin, Estimator):
         )
 
     def score(self, records: Any, y: Any = None) -> float:
-        """Accuracy on the records that have a target; R² of numbers, the share of right sets of labels, as in scikit-learn.
+        """Accuracy on the records that have a target; R² of numbers, the share of right sets of labels, as in scikit-learn;
+        of words the main measure, such as CIDEr, with a minus before it where less is better.
 
         Of several targets the mean of theirs, over those that the records have.
         """
@@ -486,9 +490,12 @@ class Model(ClassifierMixin, Estimator):
             rows = np.flatnonzero(aim.has_N)
             if not len(rows):
                 continue
+            if aim.task.kind == "words":
+                found.append(aim.yardstick.merit(answers[rows], aim.judged[rows])[0])
+                continue
             name = {"classes": "accuracy", "numbers": "r2", "labels": "subset_accuracy"}[aim.task.kind]
             once = Resamples(len(rows), samples=1)
-            mine = aim.yardstick.judge(answers[rows][:, aim.part.columns], aim.judged[rows], once, measures=[name])
+            mine = aim.yardstick.judge(aim.part.among(answers[rows]), aim.judged[rows], once, measures=[name])
             found.append(mine.values[name])
         return float(np.mean(found)) if len(found) > 1 else found[0]
 
@@ -576,7 +583,10 @@ class Model(ClassifierMixin, Estimator):
         return html(
             evaluation, title=title or say("title", target=say("comma").join(self._targets()) or say("target"), source=source),
             lang=lang, history=self.history_,
-            mistakes={name: with_cells(one["mistakes"], cells) for name, one in by_target(evaluation)},
+            mistakes={
+                name: with_cells([*one["mistakes"], *({**said, "spread": True} for said in one.get("said", ()))], cells)
+                for name, one in by_target(evaluation)
+            },
             data=self.data_report_,
             made=shown_made(
                 self.made_, recipe, encoders, {part.name: share.weight for part, share in shares},
@@ -599,9 +609,9 @@ class Model(ClassifierMixin, Estimator):
         )
 
     def _mixed(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
-        """(N, C): the network's answer and the regressions', by their shares, in the target's unit."""
+        """(N, C): the network's answer and the regressions', by their shares, in the target's unit; (N,) of words."""
         if self.several_:
-            return self.several_.mixed(tokens, plain, mask_NV, self.task_.restore(self.task_.prior()))
+            return self.several_.mixed(tokens, plain, mask_NV, self.task_.nothing())
         ours = self.task_.restore(answer(self.network_, tokens, mask_NV))
         return beside.mixed(self.task_, ours, self.rivals_, self.regressions_, plain, mask_NV)
 
@@ -621,7 +631,8 @@ class Model(ClassifierMixin, Estimator):
                 (part.name or self.target, part.task.kind, list(part.task.classes), share.weight)
                 for part, share in beside.each(self.task_, self.regressions_)
             ],
-            encoders=self._encoders(), fusion=self.fusion, data=self.data_report_, made=self.made_, valid=self.valid_,
+            encoders=self._encoders(), fusion=self.network_.fusion.name, data=self.data_report_, made=self.made_,
+            valid=self.valid_,
         )
 
     def _repr_mimebundle_(self, **more: Any) -> dict[str, str]:
@@ -665,7 +676,9 @@ class Model(ClassifierMixin, Estimator):
         """The settings that make this model again: task and encoders named, with just the options that these have."""
         settings, named = self._settings(), self._encoders()
         options = fitting_options(settings["options"], named)
-        return settings | self._told() | {"encoders": named, "options": options}
+        return settings | self._told() | {
+            "encoders": named, "options": options, "fusion": self.network_.fusion.name,
+        }
 
     def _learned(self) -> keep.Learned:
         facts = {"history": self.history_, "data": self.data_report_, "made": self.made_, "valid": self.valid_}

@@ -160,9 +160,9 @@ class Core(nn.Module):
 
     def forward(
         self, x: Mapping[str, Tensor], mask: Mapping[str, Tensor],
-        targets: Mapping[str, Tensor] | None = None, keep_BV: Tensor | None = None,
+        targets: Mapping[str, Tensor] | None = None, keep_BV: Tensor | None = None, forced: bool = False,
     ) -> Tensor:
-        """Answers (B, ...) without targets; with targets the training loss (B,).
+        """Answers (B, ...) without targets; with targets the training loss (B,), or ``Task.force`` (B, K) if ``forced``.
 
         Args:
             x: {view: (B, T, W)}, mask: {view: (B, T)} bool.
@@ -171,6 +171,8 @@ class Core(nn.Module):
         parts = self.trunk.project({view: Tokens(x[view], mask[view]) for view in x})
         if targets is None:
             return self._answer(parts)
+        if forced:
+            return self.task.force(self.head, self.trunk.fusion(parts), targets)
         if self.trunk.fusion.apart:
             return self._apart(parts, targets)
         if keep_BV is None:
@@ -403,13 +405,25 @@ class Network(nn.Module):
     def answers(self, tokens: Mapping[str, Tokens]) -> Tensor:
         """(B, ...): the members' mean answer; the training prior where every view is absent."""
         x, mask = self._split(tokens)
+        anything_B = torch.stack([mask[view].any(1) for view in self.views], 1).any(1)
+        if self.task.forced and not anything_B.all():  # answers are dear: none is made in vain
+            prior = torch.as_tensor(self.task.prior(), device=anything_B.device)
+            answers = prior.expand(len(anything_B), *prior.shape).clone()
+            if anything_B.any():
+                kept = ({view: part[anything_B] for view, part in half.items()} for half in (x, mask))
+                answers[anything_B] = self.members(*kept)[0]
+            return answers
         answers = self.members(x, mask)
         mean = answers.mean(0) if self.task.averages else answers[0]
-        anything_B = torch.stack([mask[view].any(1) for view in self.views], 1).any(1)
         if anything_B.all():
             return mean
         prior = torch.as_tensor(self.task.prior(), dtype=mean.dtype, device=mean.device)
         return torch.where(anything_B.reshape(-1, *[1] * (mean.dim() - 1)), mean, prior)
+
+    def forced(self, tokens: Mapping[str, Tokens], targets: Mapping[str, Tensor]) -> Tensor:
+        """(B, K): figures of each record while the target is given, see ``Task.force``; one member."""
+        x, mask = self._split(tokens)
+        return self.members(x, mask, targets, None, True)[0]
 
     def matrices(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """The trainable parameters that are matrices, and the rest: norms, shifts, learned vectors of views."""

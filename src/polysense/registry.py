@@ -14,6 +14,7 @@ Other packages add entries through the entry point group ``polysense.<shelf>``, 
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -27,6 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadOption, UnknownName
+
+#: Class attributes that are read from the source.
+_SAID = ("kind", "fusion", "training")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Entry:
     """What is known of an entry without importing it.
 
     Attributes:
-        kind: the class attribute of that name, where there is one: what a task's answers are.
+        kind, fusion, training: the class attributes of these names, where there are such: what a task's answers are, and
+            which fusion and options of train suit it.
     """
 
     name: str
@@ -52,6 +57,8 @@ class Entry:
     qualname: str
     options: dict[str, Option] = field(default_factory=dict)
     kind: str = ""
+    fusion: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Registry:
@@ -124,8 +131,8 @@ class Registry:
             return self._home[name]
         cls = self[name]
         text = inspect.getdoc(cls) or ""
-        kind = getattr(cls, "kind", "")
-        return Entry(name, text.split("\n")[0], cls.__module__, cls.__qualname__, options_of(cls), kind)
+        said = {key: getattr(cls, key) for key in _SAID if hasattr(cls, key)}
+        return Entry(name, text.split("\n")[0], cls.__module__, cls.__qualname__, options_of(cls), **said)
 
     def check(self, name: str, options: Iterable[str], prefix: str = "") -> None:
         """Refuse options that the entry does not have.
@@ -182,8 +189,8 @@ def options_of(cls: type) -> dict[str, Option]:
 def read_options(module: str, name: str) -> dict[str, Option]:
     """What ``options_of`` gives, read from the source of a module that is too heavy to import for it.
 
-    >>> read_options("polysense.model", "Model")["fusion"].default
-    'concat'
+    >>> read_options("polysense.model", "Model")["on_bad"].default
+    'mask'
     """
     tree = ast.parse(Path(find_spec(module).origin).read_text(encoding="utf-8"))
     cls = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
@@ -240,16 +247,18 @@ def _entries(tree: ast.Module, decorator: str, module: str) -> Iterable[Entry]:
             if isinstance(mark, ast.Call) and getattr(mark.func, "id", None) == decorator:
                 text = ast.get_docstring(node) or ""
                 options = _options_of(node, classes)
-                yield Entry(ast.literal_eval(mark.args[0]), text.split("\n")[0], module, node.name, options, _kind(node))
+                yield Entry(ast.literal_eval(mark.args[0]), text.split("\n")[0], module, node.name, options, **_said(node))
 
 
-def _kind(node: ast.ClassDef) -> str:
-    """The value of ``kind = "..."`` in a class."""
+def _said(node: ast.ClassDef) -> dict[str, Any]:
+    """{name: value} of those class attributes that an entry tells."""
+    found = {}
     for part in node.body:
         names = part.targets if isinstance(part, ast.Assign) else [getattr(part, "target", None)]
-        if any(getattr(name, "id", None) == "kind" for name in names) and isinstance(part.value, ast.Constant):
-            return str(part.value.value)
-    return ""
+        for name in {getattr(name, "id", None) for name in names} & set(_SAID):
+            with contextlib.suppress(ValueError):  # computed: nothing that the source says
+                found[name] = ast.literal_eval(part.value)
+    return found
 
 
 def _options_of(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> dict[str, Option]:

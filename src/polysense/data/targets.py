@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -87,7 +88,7 @@ def reader(kind: str, separator: str = ";") -> Reader:
     """What reads the cells of a target.
 
     Args:
-        kind: of the task's answers: "classes", "numbers" or "labels".
+        kind: of the task's answers: "classes", "numbers", "labels" or "words".
         separator: between labels in a cell of words.
 
     >>> reader("numbers")(" 2.50 "), reader("numbers")("NA"), reader("classes")(" cat ")
@@ -95,7 +96,9 @@ def reader(kind: str, separator: str = ";") -> Reader:
     """
     if not separator.strip():
         raise BadOption(f"task.separator={separator!r} must hold a character that is no space")
-    return {"classes": as_class, "numbers": as_number, "labels": partial(as_labels, separator=separator)}[kind]
+    return {
+        "classes": as_class, "numbers": as_number, "labels": partial(as_labels, separator=separator), "words": as_texts,
+    }[kind]
 
 
 def as_class(value: Any) -> Any:
@@ -156,6 +159,31 @@ def as_labels(value: Any, separator: str = ";") -> list[str] | None:
     return sorted({str(category(one)) for one in value if one is not None and one != ""})
 
 
+def as_texts(value: Any) -> str | list[str] | None:
+    """A text, or several that are all right (a list, also in JSON); None where there is none.
+
+    Raises:
+        BadCell: bytes, or a list that holds something other than words.
+
+    >>> as_texts(" a red apple "), as_texts('["an apple", "a fruit"]'), as_texts("[sic]"), as_texts(7), as_texts("")
+    ('a red apple', ['an apple', 'a fruit'], '[sic]', '7', None)
+    """
+    value = plain(value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, str) and value.startswith("["):
+        with suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, (list, tuple, set)):
+        texts = [plain(one) for one in value if one is not None]
+        if not all(isinstance(one, (str, int, float)) for one in texts):
+            raise BadCell(f"{short(value)} holds something other than words")
+        return [str(one) for one in texts if one != ""] or None
+    if isinstance(value, (bytes, dict)):
+        raise BadCell(f"is {short(value)}; a target of words is text")
+    return None if value is None or value == "" or value != value else str(value)
+
+
 def guess_task(target: str | None, values: Sequence[Any]) -> tuple[str, str]:
     """The task that a target asks for, and a line that says why where that is not plain.
 
@@ -206,7 +234,7 @@ FEW_OF_A_MARK = 10
 
 
 def strata(kind: str | Sequence[str], values: Sequence[Any]) -> list[Any]:
-    """What a split is to spread evenly: classes themselves, tenths of numbers by rank, the rarest label.
+    """What a split is to spread evenly: classes themselves, tenths of numbers by rank, the rarest label; of words nothing.
 
     Of several targets: the marks of as many of them together, from the first on, as leave ten records a mark.
 
@@ -232,6 +260,8 @@ def strata(kind: str | Sequence[str], values: Sequence[Any]) -> list[Any]:
     if kind == "labels":
         counts = Counter(label for value in values for label in value)
         return [min(value, key=lambda label: (counts[label], label), default="") for value in values]
+    if kind == "words":  # nearly every text occurs once
+        return [0] * len(values)
     if kind == "numbers":
         ranks = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
         middle = np.cumsum(ranks[2]) - ranks[2] / 2

@@ -72,6 +72,38 @@ class Transformer(Fusion):
         return Tokens(self.norm(x_BTD), mask_BT, weight=weight_BT)
 
 
+@fusions("tokens")
+class AllTokens(Fusion):
+    """The tokens of all present views as they are, one behind the other, each marked with its view.
+
+    x_vt + e_v for every position t of every view v, e_v learned; pooled it is the mean of the present views' means. Nothing is
+    mixed here.
+    Wins where the task looks at positions itself (a caption's decoder, Xu et al. 2015, arXiv:1502.03044, section 3.1.1) or
+    says something at each of them. Costs V D parameters and no product.
+
+    Args:
+        views: names, in any order.
+        dim: D of every view and of the result.
+        positions: every position of a view; false gives one token a view, its mean.
+
+    forward: {view: (B, T_v, D)} -> (B, 1 + sum T_v, D); the first token is a zero for records without any view
+
+    >>> from polysense import demo
+    >>> AllTokens(["a", "b", "c"], 8)(demo.parts(8)).pooled().shape
+    torch.Size([3, 8])
+    """
+
+    keeps_positions = True
+
+    def __init__(self, views: Sequence[str], dim: int, *, positions: bool = True) -> None:
+        super().__init__()
+        self.views, self.positions = sorted(views), positions
+        self.view_VD = nn.Parameter(torch.randn(len(self.views), dim) * 0.02)
+
+    def forward(self, parts: Mapping[str, Tokens]) -> Tokens:
+        return mean_of_views(parts, {view: parts[view].clean() + self.view_VD[v] for v, view in enumerate(self.views)})
+
+
 class CrossBlock(nn.Module):
     """Tokens that ask other tokens: pre-norm cross-attention and a layer for each position, each behind a gate.
 

@@ -89,24 +89,28 @@ def mistakes(say: Words, shown: Sequence[Mapping[str, Any]]) -> str:
     """A card for each mistake, with all that its record holds.
 
     Args:
-        shown: row, truth, prediction, probability or error, and cells of ``gallery.with_cells``.
+        shown: row, truth, prediction, probability, error or likeness, and cells of ``gallery.with_cells``; with ``spread`` they
+            are no mistakes but drawn from all.
     """
-    numbers = any("error" in one for one in shown)
+    kinds = {"error": ("off", "errors_words"), "likeness": ("beside", "texts_words")}
+    told, words = next((both for key, both in kinds.items() if any(key in one for one in shown)), ("taken", "mistakes_words"))
     cards = "".join(
         "<article><header>"
-        + say("off" if numbers else "taken", truth=f'<span class="truth">{_said(say, one.get("truth"))}</span>',
+        + say(told, truth=f'<span class="truth">{_said(say, one.get("truth"))}</span>',
               said=f'<span class="guess">{_said(say, one.get("prediction"))}</span>')
         + f'<small>{_how_far(say, one)}</small></header>{_cells(say, one.get("cells", ()), one.get("row"))}</article>'
         for one in shown
     )
-    words = say("errors_words" if numbers else "mistakes_words")
-    return f'<p>{words}</p><div class="gallery">{cards}</div>' if cards else ""
+    words = "said_words" if any(one.get("spread") for one in shown) else words
+    return f'<p>{say(words)}</p><div class="gallery">{cards}</div>' if cards else ""
 
 
 def _how_far(say: Words, one: Mapping[str, Any]) -> str:
     """The row, and how sure or how far off the answer was."""
     if "error" in one:
         return say("row_off", row=one.get("row"), error=f"{one['error']:+.4g}".replace("-", "−"))
+    if "likeness" in one:
+        return say("row_like", row=one.get("row"), likeness=f"{one['likeness']:.2f}")
     return say("row_said", row=one.get("row"), probability=say("percent", value=_sure(one["probability"])))
 
 
@@ -283,6 +287,8 @@ def made(say: Words, facts: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in facts.items() if name not in _SHOWN}
     body = _parts(say, facts.get("parts", ()))
     for target, share in (facts.get("mixture") or {}).items():
+        if facts["answers"][target] == "words":
+            continue
         body += "<p>" + (f"{escape(target)}: " if target else "") + say(
             "mixture_numbers" if facts["answers"][target] == "numbers" else "mixture",
             network=say("percent", value=f"{100 * (1 - share):.0f}"),

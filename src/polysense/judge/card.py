@@ -16,7 +16,7 @@ from ..metrics import LOWER_IS_BETTER, UNITS
 from ..talk import counted
 from .detail import too_few
 from .each import by_target
-from .evaluate import line_of, number, words
+from .evaluate import kind_of, line_of, number, words
 
 #: Modality of all views -> the Hub's word for such a task; the Hub has none for several modalities together.
 _PIPELINES = {
@@ -27,9 +27,10 @@ _PIPELINES = {
 _METRICS = {
     "accuracy": "accuracy", "macro_f1": "f1", "log_loss": "log_loss", "ece": "expected_calibration_error",
     "micro_f1": "f1", "subset_accuracy": "accuracy", "mae": "mae", "rmse": "rmse", "r2": "r2",
+    "cider": "cider", "bleu4": "bleu", "rouge_l": "rouge", "wer": "wer", "cer": "cer",
 }
 #: Kind of answer -> what the Hub calls its task, after the modality.
-_HUB_TASKS = {"classes": "classification", "numbers": "regression", "labels": "classification"}
+_HUB_TASKS = {"classes": "classification", "numbers": "regression", "labels": "classification", "words": "to-text"}
 _FEW_RECORDS = 1000
 _FEW_OF_A_CLASS = 10
 _OFTEN_MISSING = 0.3
@@ -149,6 +150,8 @@ def _whatever(kind: str) -> str:
         "record has none of the views.",
         "numbers": "It answers with a number whatever it is shown, and with one constant of the training records where a "
         "record has none of the views; beyond the range it has learned from it knows nothing.",
+        "words": "It answers with a text whatever it is shown, made of the words it has learned, and with the most frequent "
+        "text of training where a record has none of the views.",
     }[kind]
 
 
@@ -160,7 +163,7 @@ def _behind(valid: Mapping[str, Any]) -> list[str]:
     sign = -1 if main in LOWER_IS_BETTER else 1
     rivals = {key: scores for key, scores in valid["baselines"].items() if scores}
     better = [
-        _baseline(key, scores, _numbers(valid)) for key, scores in rivals.items()
+        _baseline(key, scores, kind_of(valid)) for key, scores in rivals.items()
         if None not in (scores[main]["value"], mine[main]["value"])
         and sign * (scores[main]["value"] - mine[main]["value"]) >= 0
     ]
@@ -263,7 +266,7 @@ def _what(facts: Mapping[str, Any]) -> str:
         f"The network gives {1 - one['regressions']['weight']:.0%} of an answer{of}, "
         f"{'ridge' if _kind(one) == 'numbers' else 'logistic'} regressions on the views that are present give "
         f"{one['regressions']['weight']:.0%}."
-        for one in each for of in [f" for {_target(one)}" if len(each) > 1 else ""]
+        for one in each if _kind(one) != "words" for of in [f" for {_target(one)}" if len(each) > 1 else ""]
     ]
     lines += ["", f"The views are joined by the fusion {_md(recipe['fusion'])}. {' '.join(shares)}"]
     return "\n".join(lines)
@@ -278,7 +281,8 @@ def _answers(facts: Mapping[str, Any]) -> str:
     classes = facts["classes"]
     return {
         "classes": f"one of {counted(len(classes), 'class')}: {_names(map(_md, classes), most=30)}",
-        "numbers": "a number", "labels": f"any of {counted(len(classes), 'label')}: {_names(map(_md, classes), most=30)}",
+        "numbers": "a number", "words": "in words", "labels":
+        f"any of {counted(len(classes), 'label')}: {_names(map(_md, classes), most=30)}",
     }[_kind(facts)]
 
 
@@ -298,7 +302,7 @@ def _results(facts: Mapping[str, Any]) -> str:
         return "There were no validation records."
     groups = f" in {counted(valid['groups'], 'group')}" if valid["groups"] else ""
     shown = {"this model": valid["scores"]} | {
-        _baseline(key, scores, _numbers(valid)): scores for key, scores in valid["baselines"].items() if scores
+        _baseline(key, scores, kind_of(valid)): scores for key, scores in valid["baselines"].items() if scores
     }
     measures = [key for key in _METRICS if all(key in scores for scores in shown.values())]
     if _kind(facts) == "classes" and "micro_f1" in measures:  # the same as accuracy
@@ -409,14 +413,13 @@ def _kind(facts: Mapping[str, Any]) -> str:
     return facts.get("answers", "classes")
 
 
-def _numbers(valid: Mapping[str, Any]) -> bool:
-    return valid.get("kind") == "numbers"
-
-
-def _baseline(key: str, scores: Mapping[str, Any], numbers: bool = False) -> str:
+def _baseline(key: str, scores: Mapping[str, Any], kind: str = "classes") -> str:
     if key == "best_single":
-        return f"the best single view, {_md(scores['view'])}"
-    if numbers:
+        single = "the nearest record by the view" if kind == "words" else "the best single view,"
+        return f"{single} {_md(scores['view'])}"
+    if kind == "words":
+        return {"majority": "the most frequent text", "concat_logistic": "the nearest record by all views"}[key]
+    if kind == "numbers":
         return {"majority": "the constant of training", "concat_logistic": "plain concatenation (ridge regression)"}[key]
     return {"majority": "the most frequent class", "concat_logistic": "plain concatenation (logistic regression)"}[key]
 

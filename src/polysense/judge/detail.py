@@ -102,7 +102,7 @@ def worth(
         at = np.flatnonzero(present_NV[:, v] & without.any(1))
         row: dict[str, Any] = {"view": view, "records": len(at), "too_few": len(at) < FEW_TEST, "adds": None}
         if len(at):
-            less = np.asarray(answer(without), np.float64)[at]
+            less = yardstick.answers(answer(without))[at]
             whole, rest = (
                 yardstick.judge(p, targets_N[at], draws, rows=at, measures=yardstick.short) for p in (answers_NC[at], less)
             )
@@ -232,6 +232,37 @@ def errors(answers: np.ndarray, targets_N: np.ndarray, rows: Sequence[int] | Non
         }
         for i in worst if error[i]
     ]
+
+
+def wrong_texts(
+    yardstick: Yardstick, answers: np.ndarray, targets: np.ndarray, rows: Sequence[int] | None, most: int
+) -> list[dict[str, Any]]:
+    """The texts that are farthest from what should have been said.
+
+    >>> from polysense.metrics.texts import Texts
+    >>> said, meant = np.array(["a b d", "x"], object), Texts().targets(["a b c d", "x"])
+    >>> wrong_texts(Texts(), said, meant, None, 2)
+    [{'row': 0, 'truth': 'a b c d', 'prediction': 'a b d', 'likeness': 0.836}]
+    """
+    losses = yardstick.losses(answers, targets)
+    worst = np.argsort(-losses, kind="stable")[:most]
+    return [_beside(answers, targets, losses, rows, i) for i in worst if losses[i] > 0]
+
+
+def said_beside(
+    yardstick: Yardstick, answers: np.ndarray, targets: np.ndarray, rows: Sequence[int] | None, most: int
+) -> list[dict[str, Any]]:
+    """What was said beside what should have been said, of records spread evenly over the table."""
+    at = np.unique(np.linspace(0, len(targets) - 1, min(most, len(targets))).astype(int))
+    losses = yardstick.losses(answers[at], targets[at])
+    return [_beside(answers, targets, dict(zip(at.tolist(), losses, strict=True)), rows, i) for i in at.tolist()]
+
+
+def _beside(answers: np.ndarray, targets: np.ndarray, losses: Any, rows: Sequence[int] | None, i: int) -> dict[str, Any]:
+    return {
+        "row": int(rows[i]) if rows is not None else int(i), "truth": " / ".join(targets[i]), "prediction": str(answers[i]),
+        "likeness": round(1 - float(losses[i]), 3),
+    }
 
 
 def spread(answers: np.ndarray, targets_N: np.ndarray, most: int = 500) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Task
+from ..contracts import Part, Task
 from ..data.rows import only_of
 from ..learn.beside import each
 from ..metrics.more import TABLE, chosen
@@ -26,7 +26,7 @@ def evaluate_each(
     """Each target judged on the records that have it, as ``evaluate`` does.
 
     Args:
-        answer: mask (N, V) bool -> answers (N, A), all targets beside each other.
+        answer: mask (N, V) bool -> answers (N, A), all targets beside each other; (N,) texts of a target of words.
         targets: (N,) of each record, as the user knows them.
         task: fitted.
         rivals: of every target, see ``learn.beside``.
@@ -42,16 +42,16 @@ def evaluate_each(
         if part.task.kind == "classes":
             unseen = Counter(str(name) for name, label in zip(mine, judged, strict=True) if label < 0)
 
-        def ask(mask: np.ndarray, at: np.ndarray = at, columns: slice = part.columns) -> np.ndarray:
+        def ask(mask: np.ndarray, at: np.ndarray = at, part: Part = part) -> np.ndarray:
             if len(at) == n:
-                return answer(mask)[:, columns]
+                return part.among(answer(mask))
             all_NV = np.zeros(present_NV.shape, bool)
             all_NV[at] = mask
-            return answer(all_NV)[at][:, columns]
+            return part.among(answer(all_NV)[at])
 
         found[part.name] = evaluate(
             ask, present_NV[at], judged, views=views, classes=list(part.task.classes),
-            prior=part.task.restore(part.task.prior()), yardstick=part.task.yardstick(), rivals=rival,
+            prior=part.task.nothing(), yardstick=part.task.yardstick(), rivals=rival,
             features=features if whole else only_of(features, at), groups=None if groups is None else groups[at],
             rows=[rows[i] for i in at], unseen=unseen, by=None if by is None else (by[0], [by[1][i] for i in at]),
             measures=measures.get(part.task.kind, ()), **more,

@@ -26,10 +26,12 @@ from .detail import (
     per_class,
     per_label,
     reliability,
+    said_beside,
     spread,
     too_few,
     worth,
     wrong_sets,
+    wrong_texts,
 )
 
 _LEVEL = 0.05
@@ -49,14 +51,15 @@ def evaluate(
     """What DESIGN section 6 promises of ``evaluate --json``, for one target.
 
     Args:
-        answer: mask (N, V) bool -> answers (N, C): probabilities, or numbers in the target's unit.
+        answer: mask (N, V) bool -> answers (N, C): probabilities, or numbers in the target's unit; (N,) of words.
             Records whose mask is all False need not be computed: what is answered for them is not read; the prior
             stands for it.
         present: (N, V) bool, what the records really have.
-        targets: (N, ...) as the yardstick takes them: class numbers, -1 for a class unseen in training, or numbers.
+        targets: (N, ...) as the yardstick takes them: class numbers (-1 for one unseen in training), numbers, texts.
         views: names of the mask's columns.
         classes: the C class names; none where answers are numbers.
-        prior: (C,) answer where nothing is present: shares of the classes in training, the mean of numbers.
+        prior: (C,) answer where nothing is present: shares of the classes in training, the mean of numbers; or the most
+            frequent text.
         rivals: trained beside the model; without them there are no specialists.
         features: {view: (N, P)}, what the rivals read.
         groups: (N,) labels; intervals and p are then over groups.
@@ -73,13 +76,13 @@ def evaluate(
     Returns:
         A dict that is valid JSON: DESIGN's keys, and ``kind`` of the answers, ``main`` (the measure that views and
         subsets are compared by), ``classes``, ``confusion`` (None beyond 1,000 classes), ``per_class``,
-        ``reliability``, for numbers ``spread``, ``mistakes``, ``warnings``, ``unseen``, ``groups``, ``views``, with
-        ``by`` also ``by``, with a threshold ``threshold``, with ``measures`` these, and with subsets ``subsets_mean``
-        and ``worth``.
+        ``reliability``, for numbers ``spread``, for words ``said``, ``mistakes``, ``warnings``, ``unseen``, ``groups``,
+        ``views``, with ``by`` also ``by``, with a threshold ``threshold``, with ``measures`` these, and with subsets
+        ``subsets_mean`` and ``worth``.
     """
     yardstick = yardstick or Classes()
     present, targets = np.asarray(present, bool), yardstick.targets(targets)
-    prior, n = np.asarray(prior, float), len(targets)
+    prior, n = prior if isinstance(prior, str) else np.asarray(prior, float), len(targets)
     names = [_plain(name) for name in classes]
     result: dict[str, Any] = {
         "records": n,
@@ -103,7 +106,8 @@ def evaluate(
     if n == 0:
         return result
     draws = Resamples(n, groups=groups, samples=samples, seed=seed)
-    answers = np.where(present.any(1)[:, None], np.asarray(answer(present), np.float64), prior)
+    answers = yardstick.answers(answer(present))
+    answers[~present.any(1)] = prior
     result["scores"] = yardstick.judge(answers, targets, draws).scores()
     result["baselines"] = _baselines(present, targets, prior, rivals, features, draws, yardstick)
     result |= _details(yardstick, answers, targets, names, draws, rows, mistakes)
@@ -124,6 +128,10 @@ def _details(
 ) -> dict[str, Any]:
     """What a kind of answers has beyond its measures."""
     kind = yardstick.kind
+    if kind == "words":
+        return {"said": said_beside(yardstick, answers, targets, rows, most), "mistakes": wrong_texts(
+            yardstick, answers, targets, rows, most
+        )}
     if kind == "numbers":
         return {"spread": spread(answers, targets), "mistakes": errors(answers, targets, rows, most)}
     if kind == "labels":
@@ -149,7 +157,7 @@ def _baselines(
 ) -> dict[str, Any]:
     judge = yardstick.judge
     found: dict[str, Any] = {
-        "majority": yardstick.bare().judge(np.broadcast_to(prior, (len(targets), len(prior))), targets, draws).scores(),
+        "majority": yardstick.bare().judge(yardstick.constant(prior, len(targets)), targets, draws).scores(),
         "best_single": None, "concat_logistic": None,
     }
     if rivals is not None:  # one after the other: each is an array of all records
@@ -207,7 +215,7 @@ class _Subsets:
             return row
         mask = np.zeros_like(self.present)
         mask[np.ix_(at, columns)] = True
-        model = np.asarray(self.answer(mask), np.float64)[at]
+        model = self.yardstick.answers(self.answer(mask))[at]
         judged = {"scores": self._judge(model, at)}
         if self.rivals is not None:
             rival = self._rivals(subset, at, mask[at])
@@ -330,16 +338,22 @@ def kind_of(evaluation: Mapping[str, Any]) -> str:
 
 def line_of(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
     """The main measure and the two that stand beside it in a line."""
-    names = LINES[kind_of(evaluation)]
+    kind = kind_of(evaluation)
+    names = LINES.get(f"{kind} {evaluation.get('main')}", LINES[kind])
     return tuple(sorted(names, key=lambda name: name != evaluation.get("main", names[0])))
 
 
 def baseline_name(kind: str, name: str, scores: Mapping[str, Any]) -> str:
     """A baseline as people say it."""
     if name == "best_single":
-        return f"best single view: {scores['view']}"
+        return f"nearest by {scores['view']}" if kind == "words" else f"best single view: {scores['view']}"
     if name == "majority":
-        return {"classes": "most frequent class", "numbers": "constant of training", "labels": "shares in training"}[kind]
+        return {
+            "classes": "most frequent class", "numbers": "constant of training", "labels": "shares in training",
+            "words": "most frequent text",
+        }[kind]
+    if kind == "words":
+        return "nearest by all views"
     return f"plain concatenation ({'ridge' if kind == 'numbers' else 'logistic'})"
 
 
@@ -351,7 +365,10 @@ def worth_showing(scores: Mapping[str, Any]) -> list[str]:
 
 def words(name: str) -> str:
     """A measure's name for people."""
-    special = {"ece": "calibration error", "auroc": "AUROC", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
+    special = {
+        "ece": "calibration error", "auroc": "AUROC", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "bleu4": "BLEU-4",
+        "cider": "CIDEr", "rouge_l": "ROUGE-L", "exact": "word for word", "wer": "WER", "cer": "CER",
+    }
     return special.get(name, name.replace("_", " ").replace("f1", "F1"))
 
 

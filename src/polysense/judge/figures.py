@@ -34,11 +34,13 @@ class Main:
         """Words about the measure; accuracy has sentences of its own, other measures are named in theirs."""
         if self.name == "accuracy":
             return self.say(key, **values)
-        return self.say(f"{key}_other", measure=self.word, **values)
+        own = f"{key}_{self.kind}"
+        return self.say(own if own in self.say else f"{key}_other", measure=self.word, **values)
 
     def of_kind(self, key: str, **values: Any) -> str:
-        """Words that depend on the kind of answer."""
-        return self.say(key if self.kind == "classes" else f"{key}_{self.kind}", **values)
+        """Words that depend on the kind of answer, where there are such."""
+        own = f"{key}_{self.kind}"
+        return self.say(own if own in self.say else key, **values)
 
     def of(self, scores: Mapping[str, Score]) -> Score:
         """Its score among others."""

@@ -59,7 +59,7 @@ def model_html(
                 f"answers of {_short(name)}" if several else "answers", f"{1 - share:.0%} network, {share:.0%} "
                 f"{'logistic' if classes else 'ridge'} regressions on the same views"
             )
-            for name, _, classes, share in targets
+            for name, kind, classes, share in targets if kind != "words"
         ),
         _row("records", f"{data['train']:,} for training, {data['valid']:,} for validation, from {_short(made['source'])}"),
         _row("made", f"{_short(made['date'])}, {made['cpu_seconds']:,} CPU seconds, seed {made['seed']}"),
@@ -76,7 +76,7 @@ def _what(kind: str, classes: Sequence[Any]) -> str:
     named = ", ".join(_short(name, 24) for name in classes[:_MOST_CLASSES])
     more = f" and {len(classes) - _MOST_CLASSES:,} more" if len(classes) > _MOST_CLASSES else ""
     of = f"any of {len(classes):,} labels" if kind == "labels" else f"one of {len(classes):,} classes"
-    return f"{of}: {named}{more}" if classes else "a number"
+    return f"{of}: {named}{more}" if classes else {"words": "words"}.get(kind, "a number")
 
 
 def answers_html(

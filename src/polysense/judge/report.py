@@ -26,8 +26,11 @@ from .words import Words
 _MOST_CLASSES = 24  # of a confusion matrix; the rest is put together
 _MOST_ROWS = 30  # of the table of classes; the rest is folded away
 #: Measures shown large, at the top.
-_TILES = ("accuracy", "micro_f1", "macro_f1", "subset_accuracy", "log_loss", "ece", "mae", "rmse", "r2")
-_WATCHED = ("accuracy", "rmse", "mae", "micro_f1")  # validation figures that have a curve
+_TILES = (
+    "accuracy", "micro_f1", "macro_f1", "subset_accuracy", "log_loss", "ece", "mae", "rmse", "r2", "cider", "bleu4", "rouge_l",
+    "wer", "cer", "exact",
+)
+_WATCHED = ("accuracy", "rmse", "mae", "micro_f1", "token_accuracy")  # validation figures that have a curve
 _MANY_SUBSETS = 64  # from here on pairs are folded away
 
 
@@ -101,9 +104,10 @@ def _of_target(
     bodies = {
         "scores": _scores(main, evaluation), "spread": _spread(main, evaluation), "subsets": _subsets(main, evaluation),
         "calibration": _calibration(say, evaluation), "classes": _classes(say, evaluation), "by": _by(main, by),
-        "mistakes": about.mistakes(say, mistakes),
+        "said": about.mistakes(say, [one for one in mistakes if one.get("spread")]),
+        "mistakes": about.mistakes(say, [one for one in mistakes if not one.get("spread")]),
     }
-    renamed = {"mistakes": "errors"} if main.kind == "numbers" else {}
+    renamed = {"numbers": {"mistakes": "errors"}, "words": {"mistakes": "mistakes_words"}}.get(main.kind, {})
     column = escape(str(by["column"]) if by else "")
     return [(name, say(f"s_{renamed.get(name, name)}", column=column), body) for name, body in bodies.items() if body]
 
@@ -127,7 +131,7 @@ def _summary(main: Main, evaluation: Mapping[str, Any]) -> str:
         records = say("records_in_groups", records=records, groups=say.count(evaluation["groups"], "group"))
     said = [main("right", records=records, accuracy=main.value(main.of(scores)), interval=main.range(main.of(scores)))]
     rivals = [
-        (main.of_kind if name == "majority" else say)(
+        main.of_kind(
             f"vs_{name}", accuracy=main.value(main.of(one)), view=escape(str(one.get("view")))
         )
         for name, one in (
@@ -148,7 +152,8 @@ def _summary(main: Main, evaluation: Mapping[str, Any]) -> str:
             main("mean_apart", subsets=say.count(mean["counted"], "subset"),
                  difference=f'<b>{main.apart(main.of(mean["difference"]))}</b> {main.apart_range(main.of(mean["difference"]))}',
                  filled=main.both(main.of(mean["difference_filled"]))),
-            say("some_ahead", regressions=say.count(worse, "regression")) if worse else say("none_ahead"),
+            main.of_kind("some_ahead", regressions=say.count(worse, "regression"), subsets=say.count(worse, "subset"))
+            if worse else main.of_kind("none_ahead"),
         ]))
     return "".join(f'<p class="lead">{text}</p>' for text in paragraphs) + note
 
@@ -175,7 +180,7 @@ def _scores(main: Main, evaluation: Mapping[str, Any]) -> str:
     base = evaluation["baselines"]
     lines = [(say("this_model"), scores, "model")]
     lines += [
-        ((say if words == "single" else main.of_kind)(words, view=escape(str(base[name].get("view")))), base[name], "rival")
+        (main.of_kind(words, view=escape(str(base[name].get("view")))), base[name], "rival")
         for name, words in (("concat_logistic", "concat"), ("best_single", "single"), ("majority", "majority")) if base[name]
     ]
     axis = main.axis(one[first] for _, one, _ in lines)
@@ -344,7 +349,8 @@ def _matrix(main: Main, rows: Sequence[Mapping[str, Any]], views: Sequence[str],
             f"{_cells(main, mean, axis)}</tr>"
         )
     words = (
-        f'<p class="key"><span>{legend("model")} {say("this_model")}</span><span>{legend("rival")} {say("specialist")}</span>'
+        f'<p class="key"><span>{legend("model")} {say("this_model")}</span>'
+        f'<span>{legend("rival")} {main.of_kind("specialist")}</span>'
         f'<span><b class="worse">▼</b> {say("behind")}</span></p>'
     )
     table = words + _matrix_table(main, best, views, axis, last)
@@ -372,8 +378,8 @@ def _matrix_table(
     return f"""<div class="wide scroll"><table class="plots subsets"><caption>{main('matrix_caption')}</caption>
 <thead><tr><th scope="col" class="dots"><div>{heads}</div></th>
 <th scope="col" class="name">{say('view')}</th><th scope="col" class="n">{say('records')}</th><td class="plot"></td>
-<th scope="col" class="n">{say('model')}</th><th scope="col" class="n">{say('minus_specialist')}</th>
-<th scope="col" class="n">{say('minus_filled')}</th></tr></thead>
+<th scope="col" class="n">{say('model')}</th><th scope="col" class="n">{main.of_kind('minus_specialist')}</th>
+<th scope="col" class="n">{main.of_kind('minus_filled')}</th></tr></thead>
 <tbody>{body}{last}</tbody>
 <tfoot><tr><td class="dots"></td><td class="name"></td><td></td><td class="plot">{axis.labels(main('accuracy_axis'))}</td>
 <td></td><td></td><td></td></tr></tfoot></table></div>"""
@@ -394,15 +400,15 @@ def _cells(main: Main, row: Mapping[str, Any], axis: Axis) -> str:
         return '<td class="plot"></td><td class="n">–</td>' + 2 * '<td class="n"></td>'
     marks = [("model", say("this_model"), main.of(row["scores"]))]
     if row["specialist"]:
-        marks.append(("rival", say("specialist"), main.of(row["specialist"])))
+        marks.append(("rival", main.of_kind("specialist"), main.of(row["specialist"])))
     behind = ""
     if "p_holm" in row and is_worse(row):
         behind = f'<b class="worse" role="img" aria-label="{say("behind")}">▼</b> '
     apart = [main.both(main.of(row[name])) if row[name] else "–" for name in ("difference", "difference_filled")]
     return (
         f'<td class="plot">{strip(axis, marks)}</td><td class="n">{main.value(main.of(row["scores"]))}</td>'
-        f'<td class="n" data-label="{say("minus_specialist")}">{behind}{apart[0]}</td>'
-        f'<td class="n" data-label="{say("minus_filled")}">{apart[1]}</td>'
+        f'<td class="n" data-label="{main.of_kind("minus_specialist")}">{behind}{apart[0]}</td>'
+        f'<td class="n" data-label="{main.of_kind("minus_filled")}">{apart[1]}</td>'
     )
 
 

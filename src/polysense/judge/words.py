@@ -277,6 +277,26 @@ WORDS["en"] |= {
     "errors_words": "The records on which the model is furthest off.", "off": "{truth} said to be {said}",
     "row_off": "row {row}, off by {error}",
     "mixture_numbers": "The answer is mixed: {network} network, {regressions} ridge regressions on the same views.",
+    "cider": "CIDEr", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "exact": "word for word", "wer": "WER", "cer": "CER",
+    "token_accuracy": "next word right, the words before being given",
+    "majority_words": "most frequent text", "vs_majority_words": "the most frequent text {accuracy}",
+    "concat_words": "nearest record by all views", "vs_concat_words": "the text of the nearest training record {accuracy}",
+    "single_words": "nearest record by {view}", "vs_single_words": "nearest by {view} alone {accuracy}",
+    "mean_apart_words": "Averaged over {subsets} of the views that could be counted, its {measure} differs by {difference} from "
+                        "the text of the nearest record that has just these views, by {filled} from that of the nearest record "
+                        "of all (model minus nearest).",
+    "none_ahead_words": "No nearest record's text is significantly ahead (Holm, 5&nbsp;%).",
+    "some_ahead_words": "Of the nearest records' texts those of {subsets} are significantly ahead (Holm, 5&nbsp;%).",
+    "specialist_words": "nearest", "minus_specialist_words": "minus nearest", "minus_filled_words": "minus nearest of all",
+    "matrix_words_words": "<em>Nearest</em> is the text of the training record that is nearest by exactly the views of its row, "
+                          "among those that have them all; <em>nearest of all</em> looks among all records, zeros standing for "
+                          "what is absent. Differences are model minus rival, in {measure}.",
+    "scores_fine_words": "Intervals: 95&nbsp;% percentile bootstrap over {units}. The single view was chosen by validation "
+                         "records, never by these. CIDEr (0 to 10) weighs words by how rare they are among the references of "
+                         "this table, so compare it on the same records only; BLEU-4 goes from 0 to 100.",
+    "s_said": "Said and meant", "said_words": "Records spread evenly over the table, beside what the model says of them.",
+    "s_mistakes_words": "Farthest off", "texts_words": "The records whose text is least like what should have been said.",
+    "beside": "meant: {truth}<br>said: {said}", "row_like": "row {row}, likeness (ROUGE-L) {likeness}",
 }
 WORDS["zh"] |= {
     "right_other": "在 {records}上，{measure} 为 <b>{accuracy}</b> {interval}。",
@@ -310,6 +330,23 @@ WORDS["zh"] |= {
     "errors_lie": "一半的误差（回答减真值）在 {low} 与 {high} 之间，九成在 {least} 与 {most} 之间。",
     "errors_words": "模型偏差最大的记录。", "off": "{truth} 被答为 {said}", "row_off": "第 {row} 行，偏差 {error}",
     "mixture_numbers": "回答是混合的：网络占 {network}，同样视图上的岭回归占 {regressions}。",
+    "cider": "CIDEr", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "exact": "一字不差", "wer": "词错误率", "cer": "字错误率",
+    "token_accuracy": "给定前文时下一个词的正确率",
+    "majority_words": "最常见的文本", "vs_majority_words": "最常见的文本 {accuracy}",
+    "concat_words": "按全部视图最近的记录", "vs_concat_words": "最近训练记录的文本 {accuracy}",
+    "single_words": "按 {view} 最近的记录", "vs_single_words": "只按 {view} 最近的记录 {accuracy}",
+    "mean_apart_words": "对可计入的 {subsets}取平均：与恰有这些视图的最近记录的文本相比，{measure} 相差 {difference}；与全部记录中最近者的"
+                        "文本相比，相差 {filled}（模型减去最近记录）。",
+    "none_ahead_words": "没有哪个最近记录的文本显著领先（Holm 校正，5% 水平）。",
+    "some_ahead_words": "有 {subsets}的最近记录的文本显著领先（Holm 校正，5% 水平）。",
+    "specialist_words": "最近记录", "minus_specialist_words": "减最近记录", "minus_filled_words": "减全体中最近者",
+    "matrix_words_words": "<em>最近记录</em>：在具备该行全部视图的训练记录中，按这些视图最近的一条的文本；<em>全体中最近者</em>在全部记录中寻找，"
+                          "缺失部分以零代替。差值是模型减去对手，指标为 {measure}。",
+    "scores_fine_words": "区间：对{units}作自助重抽样的 95% 百分位区间。单个视图由验证记录选出，与这里的记录无关。CIDEr（0 到 10）按词在本表"
+                         "参考文本中的稀有程度加权，只宜在同样的记录上比较；BLEU-4 从 0 到 100。",
+    "s_said": "所说与应说", "said_words": "均匀取自全表的记录，以及模型对它们所说的话。",
+    "s_mistakes_words": "相差最远", "texts_words": "所说与应说最不相像的记录。",
+    "beside": "应说：{truth}<br>所说：{said}", "row_like": "第 {row} 行，相似度（ROUGE-L）{likeness}",
 }
 
 
@@ -336,6 +373,9 @@ class Words:
         """Words with their places filled; values are HTML already."""
         forms = self._words[key].split("|")
         return forms[-1 if many else 0].format(**values)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._words
 
     def known(self, key: str) -> str:
         """Words where there are such, else the key itself, underscores as spaces."""

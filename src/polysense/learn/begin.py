@@ -12,7 +12,7 @@ from ..data.targets import SEVERAL, guess_task, named, named_task
 from ..data.values import is_empty, missing_word
 from ..errors import BadOption, BadTable
 from ..registry import tasks
-from .plan import Plan, check_settings
+from .plan import Plan, check_settings, check_several
 
 
 def _only_task(options: Mapping[str, Any]) -> str | None:
@@ -67,6 +67,7 @@ def begin(settings: Mapping[str, Any], records: Any, y: Any, valid: Any, say: Sa
         plan, tables, told = _several(settings, names, records, y, valid, say)
     else:
         plan, tables, told = _one(settings, names, records, y, valid, say)
+        check_several(settings["folds"], settings["seeds"], settings["tune"], plan.task)
     schema = _fits(settings, names, plan, tables, say)
     return Begun(plan, tables, schema, plan.task, names, told)
 

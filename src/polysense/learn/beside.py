@@ -1,6 +1,7 @@
-"""The regressions beside a network, and their share of its answer: one of each for every target.
+"""The rivals beside a network, and the regressions' share of its answer: one of each for every target.
 
-A model of one target has one ``Rivals`` and one ``Share``; a model of several has a dict {target: ...} of them.
+A model of one target has one ``Rivals`` and one ``Share``; a model of several has a dict {target: ...} of them. Words have
+``Nearest`` in place of regressions; two texts cannot be mixed, so the network gives all of such an answer.
 N records, V views, A numbers of an answer.
 """
 
@@ -15,6 +16,7 @@ from ..contracts import Part, Task
 from ..data.rows import only_of
 from . import blend
 from .gather import Bar, Gathered
+from .nearest import Nearest
 from .rivals import Rivals, subsets_of
 
 
@@ -61,7 +63,7 @@ def unit(aim: Aim, rows: np.ndarray) -> float:
     truth = truth[aim.yardstick.known(truth)]
     if not len(truth):
         return 1.0
-    prior = np.tile(aim.task.restore(aim.task.prior()), (len(truth), 1))
+    prior = aim.yardstick.constant(aim.task.nothing(), len(truth))
     return max(float(aim.yardstick.losses(aim.yardstick.own(prior, truth), truth).mean()), 1e-12)
 
 
@@ -76,22 +78,35 @@ def train(
         rows, valid_rows: of training and validation; each target takes those that have it.
     """
     made = []
-    with bar("regressions to compare with", 2 * len(subsets_of(found.names)) * len(aims)) as advance:
+    with bar("rivals to compare with", 2 * len(subsets_of(found.names)) * len(aims)) as advance:
         for aim in aims:
             def part(mine: np.ndarray, aim: Aim = aim) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
                 return only_of(found.plain, mine), found.present_NV[mine], aim.judged[mine]
 
-            prior = aim.task.prior()
-            rivals = Rivals.train(
-                *part(rows[aim.has_N[rows]]), *part(valid_rows), views=found.names, classes=len(prior),
-                seed=seed, progress=lambda done, total: advance(1), yardstick=aim.yardstick,
-                prior=None if aim.task.kind == "classes" else aim.task.restore(prior),
-            )
-            made.append(rivals)
+            made.append(rivals_of(
+                aim, *part(rows[aim.has_N[rows]]), *part(valid_rows), views=found.names, seed=seed,
+                progress=lambda done, total: advance(1),
+            ))
     sampled = max((rivals.sampled or 0 for rivals in made), default=0)
     if sampled:
         say(f"the rivals were trained on a sample of {sampled:,} records")
     return one_or_each(task, made)
+
+
+def rivals_of(aim: Aim, *records: Any, views: Sequence[str], seed: int, **more: Any) -> Any:
+    """The rivals of one target, trained.
+
+    Args:
+        records: features, presence and targets of training, then of validation.
+        more: ``progress`` of ``Rivals.train``.
+    """
+    yardstick, nothing = aim.yardstick, aim.task.nothing()
+    if aim.task.kind == "words":
+        return Nearest.train(*records, views=views, yardstick=yardstick, prior=nothing, seed=seed, **more)
+    return Rivals.train(
+        *records, views=views, classes=len(nothing), yardstick=yardstick, seed=seed,
+        prior=None if aim.task.kind == "classes" else nothing, **more,
+    )
 
 
 def state(rivals: Any) -> dict[str, Any]:
@@ -104,8 +119,8 @@ def state(rivals: Any) -> dict[str, Any]:
 def load(tree: Mapping[str, Any]) -> Any:
     """Undo ``state``."""
     if "each" in tree:
-        return {name: Rivals.load(one) for name, one in zip(tree["targets"], tree["each"], strict=True)}
-    return Rivals.load(tree)
+        return {name: load(one) for name, one in zip(tree["targets"], tree["each"], strict=True)}
+    return (Nearest if tree.get("kind") == Nearest.kind else Rivals).load(tree)
 
 
 def shares(
@@ -124,8 +139,9 @@ def shares(
     features, present = only_of(plain, rows), present_NV[rows]
     return one_or_each(task, [
         blend.choose(
-            lambda mask, part=aim.part: answer(mask)[:, part.columns], mine, features, present, aim.judged[rows], aim.yardstick
+            lambda mask, part=aim.part: part.among(answer(mask)), mine, features, present, aim.judged[rows], aim.yardstick
         )
+        if aim.task.kind != "words" else blend.Share(0.0)
         for aim, (_, mine) in zip(aims, each(task, rivals), strict=True)
     ])
 
@@ -134,6 +150,8 @@ def share_lines(task: Task, shares: Any) -> list[str]:
     """What of the answers the network gives and what the regressions, in words."""
     lines = []
     for part, share in each(task, shares):
+        if part.task.kind == "words":
+            continue
         plain = "ridge" if part.task.kind == "numbers" else "logistic"
         of = f" for {part.name!r}" if part.name else ""
         lines.append(
@@ -157,7 +175,7 @@ def mixed(
     """
     made = []
     for (part, rival), (_, share) in zip(each(task, rivals), each(task, shares), strict=True):
-        mine = ours[:, part.columns]
+        mine = part.among(ours)
         if share.weight:
             theirs = blend.regressions(rival, plain, mask_NV, share.kind)
             mine = ((1 - share.weight) * mine + share.weight * theirs).astype(mine.dtype)
@@ -175,7 +193,7 @@ def settle(aims: Sequence[Aim], answers: np.ndarray, rows: np.ndarray) -> list[s
     for aim in aims:
         truth = aim.judged[rows]
         known = aim.yardstick.known(truth)
-        line = aim.task.settle(answers[known][:, aim.part.columns], truth[known]) if known.any() else ""
+        line = aim.task.settle(aim.part.among(answers[known]), truth[known]) if known.any() else ""
         if line:
             lines.append(f"{aim.name}: {line}" if aim.name else line)
     return lines

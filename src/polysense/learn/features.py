@@ -6,7 +6,7 @@ N records of a table, B of a batch, T positions, W width.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -370,3 +370,14 @@ def answer(network: Network, tokens: Encoded, present_NV: np.ndarray, batch: int
                 answers = np.empty((len(present_NV), *said.shape[1:]), said.dtype)
             answers[some] = said
     return answers
+
+
+def force(network: Network, tokens: Encoded, targets: Mapping[str, np.ndarray], batch: int = 256) -> np.ndarray:
+    """(N, K): figures of the records while their targets are given, see ``Task.force``."""
+    _still(network)
+    found = []
+    with torch.inference_mode():
+        for some in blocks(len(tokens.rows), batch):
+            wanted = to_tensors({key: value[some] for key, value in targets.items()}, tokens.device)
+            found.append(network.forced(tokens.take(some), wanted).cpu().numpy())
+    return np.concatenate(found)

@@ -17,7 +17,7 @@ from ..contracts import to_tensors
 from ..errors import BadOption, LossNotFinite
 from ..network import Network
 from .course import Course, History, Pace, Schedule, together
-from .features import Views, answer, encode
+from .features import Views, answer, encode, force
 from .resume import Checkpoints, Interrupt
 from .training import Training
 
@@ -39,7 +39,8 @@ def train(
         targets: {name: (N, ...)} for all N records.
         names: row -> how the user knows it, for messages.
         log: called after each epoch with loss, rate and validation figures.
-        measure: (answers, rows) -> validation figures; needs the key "loss" for early stopping.
+        measure: (answers, rows) -> validation figures; needs the key "loss" for early stopping. Where the task is
+            ``forced``, of what ``Task.force`` gives in place of answers.
         optimiser: makes the optimiser where parts of the network have rates of their own; the
             schedule scales each group's rate.
         kept: where checkpoints are written, and where the last one is found: training goes on from it to
@@ -72,7 +73,8 @@ def train(
         def watch() -> dict[str, float]:
             if not measure or not len(valid_rows):
                 return {}
-            answers = _answers(network, views, valid_rows)
+            forced = network.task.forced
+            answers = _forced(network, views, targets, valid_rows) if forced else _answers(network, views, valid_rows)
             return {f"valid_{key}": value for key, value in measure(answers, valid_rows).items()}
 
         if course.over:
@@ -116,6 +118,15 @@ def _answers(network: Network, views: Views, rows: np.ndarray) -> np.ndarray:
     mine = processes.mine(rows)
     answers = answer(network, encode(network, views, mine), views.present_NV[mine])
     return processes.together(answers, processes.mine(places), len(rows))
+
+
+def _forced(network: Network, views: Views, targets: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """(N, K) figures of some rows while their targets are given; several processes compute a part each."""
+    places = np.arange(len(rows))
+    spread = processes.count() <= len(rows)
+    mine = processes.mine(places) if spread else places
+    found = force(network, encode(network, views, rows[mine]), {key: value[rows[mine]] for key, value in targets.items()})
+    return processes.together(found, mine, len(rows)) if spread else found
 
 
 def _optimiser(network: Network, options: Training) -> torch.optim.Optimizer:

@@ -23,6 +23,8 @@ SETTINGS = {"train": Training, "tune": Tuning, "auto": Auto, "match": Matching}
 MATCH = "match"
 #: In place of an encoder's name: try those there are. In place of a view's: all views that are not named.
 AUTO, OTHERS = "auto", "*"
+#: The fusion of tasks that name none.
+FUSION = "concat"
 #: How much work a fit may be, see ``quality``; "balanced" changes nothing.
 QUALITIES = ("fast", "balanced", "best")
 #: Sections of ``options`` that are not views.
@@ -81,8 +83,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             tasks[name]
 
 
-def check_several(folds: int | None, seeds: int, tune: Any) -> str | None:
+def check_several(folds: int | None, seeds: int, tune: Any, task: str = "") -> str | None:
     """"folds", "seeds", or None for one model.
+
+    Args:
+        task: its name, where it is known.
 
     Raises:
         BadOption: a number that cannot be, or what does not go together.
@@ -95,6 +100,11 @@ def check_several(folds: int | None, seeds: int, tune: Any) -> str | None:
     if folds is not None and seeds > 1:
         raise BadOption(f"folds={folds} and seeds={seeds} do not go together; give one of them")
     kind = "folds" if folds is not None else "seeds"
+    if task and tasks.about(task).kind == "words":
+        raise BadOption(
+            f"the task '{task}' answers with words, and several texts have no average; leave --{kind} away, or fit one model "
+            "with each --seed"
+        )
     if tune:
         raise BadOption(f"tune and {kind} do not go together: every model would keep towers of its own; give one of them")
     return kind
@@ -123,10 +133,11 @@ class Plan:
     matching: Matching | None = None
 
     @classmethod
-    def of(cls, fusion: str, task: str | Mapping[str, str], options: Mapping[str, Any]) -> Plan:
+    def of(cls, fusion: str | None, task: str | Mapping[str, str], options: Mapping[str, Any]) -> Plan:
         """Options written flat ("train.epochs": 20) or nested, sorted into their sections.
 
         Args:
+            fusion: its name; None takes the task's own.
             task: its name; of several targets {target: name}; ``MATCH`` of a matcher.
 
         Raises:
@@ -141,6 +152,8 @@ class Plan:
                 raise BadOption(f"option '{key}' lacks its section; write {_sections(key)} or VIEW.{key}")
             else:
                 nested.setdefault(section, {})[name] = value
+        if fusion is None:
+            fusion = (tasks.about(task).fusion if isinstance(task, str) and task in tasks else "") or FUSION
         fusions.check(fusion, nested["fusion"], "fusion.")
         if task == MATCH:
             for name in nested["task"]:
@@ -151,6 +164,10 @@ class Plan:
             tasks.check(task, nested["task"], "task.")
             tasks.check_types(task, nested["task"], "task.")
         fusions.check_types(fusion, nested["fusion"], "fusion.")
+        if task in tasks:
+            if tasks.about(task).kind == "words":
+                _check_words(task, nested["train"])
+            nested["train"] = {**tasks.about(task).training, **nested["train"]}
         if task != MATCH and nested["train"].get("pseudo") and tasks.about(task).kind not in ("classes", "labels"):
             raise BadOption(
                 f"train.pseudo={nested['train']['pseudo']!r} asks how sure an answer is, and the task '{task}' has no "
@@ -200,6 +217,17 @@ class Plan:
         return fusions.make(self.name, views, dim, **self.options["fusion"])
 
 
+def _check_words(task: str, train: Mapping[str, Any]) -> None:
+    """Refuse what mixes or compares answers number by number, which texts are not."""
+    why = {
+        "pseudo": "has no probability for a whole record", "regressions": "answers with words, which cannot be mixed",
+        "distil": "answers with words and teaches by its targets alone",
+    }
+    for name, reason in why.items():
+        if train.get(name):
+            raise BadOption(f"train.{name}={train[name]!r} does not suit the task '{task}', which {reason}; leave it away")
+
+
 def options_of_targets(named: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     """Options of the task for several targets, from what the user gave.
 
@@ -214,6 +242,12 @@ def options_of_targets(named: Mapping[str, str], given: Mapping[str, Any]) -> di
     >>> options_of_targets({"a": "regress", "b": "classify"}, {"a.error": "mae", "smoothing": 0.1})["targets"][0]
     {'target': 'a', 'task': 'regress', 'options': {'error': 'mae'}}
     """
+    for name, task in named.items():
+        if task in tasks and tasks.about(task).kind == "words":
+            raise BadOption(
+                f"the task '{task}' of '{name}' answers with words and stands alone; give it a model of its own "
+                f"(--target {name})"
+            )
     weights = given.get("weights")
     if isinstance(weights, str) and "=" not in weights:
         raise BadOption(

@@ -62,7 +62,8 @@ def hardware() -> Hardware:
 
 
 def chosen(
-    quality: str, settings: Mapping[str, Any], views: Mapping[str, str], records: int, groups: int, machine: Hardware
+    quality: str, settings: Mapping[str, Any], views: Mapping[str, str], records: int, groups: int, machine: Hardware,
+    words: bool = False,
 ) -> tuple[dict[str, Any], str]:
     """Settings that a quality adds to those of the user, and a line that says which and why.
 
@@ -71,6 +72,7 @@ def chosen(
         views: {view: modality}.
         records: with a target.
         groups: among them; as many as records where there is no group column.
+        words: the answers are texts, which have no average.
 
     >>> chosen("fast", {}, {"note": "text"}, 90, 90, Hardware(2, "", 8.0))[0]["encoders"]
     {'note': 'text.plain'}
@@ -78,7 +80,7 @@ def chosen(
     if quality == "fast":
         added, why = _fast(settings, views)
     else:
-        added, why = _best(settings, views, records, groups, machine)
+        added, why = _best(settings, views, records, groups, machine, words)
     yours = ", ".join(key for key in ("encoders", "options", "folds", "seeds", "tune") if _named(settings, key))
     return added, (
         f"quality {quality} on {machine}, {records:,} records: {why}" + (f"; what you named stays ({yours})" if yours else "")
@@ -140,7 +142,7 @@ def _fast(settings: Mapping[str, Any], views: Mapping[str, str]) -> tuple[dict[s
 
 
 def _best(
-    settings: Mapping[str, Any], views: Mapping[str, str], records: int, groups: int, machine: Hardware
+    settings: Mapping[str, Any], views: Mapping[str, str], records: int, groups: int, machine: Hardware, words: bool
 ) -> tuple[dict[str, Any], str]:
     added: dict[str, Any] = {}
     why = []
@@ -154,6 +156,8 @@ def _best(
     elif machine.gpu and set(views.values()) & {"text", "image", "audio"}:
         added["tune"] = "all"
         why.append("towers are tuned, for there is a GPU")
+    elif words:
+        why.append("one model, for texts have no average")
     else:
         most = min(OF_A_CORE * machine.cores, OF_A_GIB * max(machine.gib, 1.0))
         count = next((count for count in MODELS if records * count <= most), 1)

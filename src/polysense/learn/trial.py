@@ -22,11 +22,10 @@ from ..modality.towers import TOWERS, default_encoder, on_disk
 from ..network import Encoders, Network
 from ..registry import encoders as shelf
 from ..registry import fusions, modalities
-from .beside import aims_of, unit
+from .beside import aims_of, rivals_of, unit
 from .features import Prepared, Views, answer, encode, frozen
 from .gather import Bar, sample, tell_kinds
 from .loop import train
-from .rivals import Rivals
 from .training import Auto, Training
 
 #: Validation records that a choice needs; with fewer a view keeps its default.
@@ -63,11 +62,7 @@ class Judge:
         for aim in self.aims:
             own = rows[aim.has_N[rows]]
             parts = [({"": features[part]}, present_N[part, None], aim.judged[part]) for part in (own, judged)]
-            prior = aim.task.prior()
-            rivals = Rivals.train(
-                *parts[0], *parts[1], views=[""], classes=len(prior), seed=self.seed, yardstick=aim.yardstick,
-                prior=None if aim.task.kind == "classes" else aim.task.restore(prior),
-            )
+            rivals = rivals_of(aim, *parts[0], *parts[1], views=[""], seed=self.seed)
             answers.append(rivals.answer(("",), *parts[1][:2]))
         return answers[0] if len(answers) == 1 else np.hstack(answers)
 
@@ -80,7 +75,7 @@ class Judge:
         for aim, known_N, scale in zip(self.aims, self._known, self._unit, strict=True):
             at = np.flatnonzero(known_N[rows])
             truth = aim.judged[rows[at]]
-            own = aim.yardstick.own(answers[at][:, aim.part.columns], truth)
+            own = aim.yardstick.own(aim.part.among(answers[at]), truth)
             above[at] += aim.part.weight * aim.yardstick.losses(own, truth) / scale
             below[at] += aim.part.weight
         return above / below
@@ -269,7 +264,8 @@ def _by_training(
     })
     with budget as left, torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = Network(Encoders({view: encoder}, {}), partial(fusions.make, "concat"), judge.task, **brief.network())
+        fusion = partial(fusions.make, judge.task.fusion)
+        network = Network(Encoders({view: encoder}, {}), fusion, judge.task, **brief.network())
         views = Views([view], cells.present[:, None], {}, {view: Prepared.of(encoder, cells)})
         train(network, views, judge.labels, train_rows, valid_rows, options=brief, seed=seed, left=left)
         network.cpu()

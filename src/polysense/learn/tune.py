@@ -140,8 +140,9 @@ def weigh(
         yardstick: says what the loss is: log loss of classes if None.
     """
     yardstick = yardstick or Classes()
-    means = losses(network, rivals, features, present_NV, labels, yardstick)
-    share = chosen(means) if given is None else Share(float(given))
+    words = yardstick.kind == "words"  # which cannot be mixed
+    means = {} if words else losses(network, rivals, features, present_NV, labels, yardstick)
+    share = Share(0.0) if words else chosen(means) if given is None else Share(float(given))
     mixed = network(present_NV)
     if share.weight:
         mixed = (1 - share.weight) * mixed + share.weight * regressions(rivals, features, present_NV, share.kind)
@@ -170,7 +171,7 @@ def weigh_each(
     features, present = only_of(plain, rows), present_NV[rows]
     verdicts = [
         weigh(
-            lambda mask, part=aim.part: network(mask)[:, part.columns], mine, features, present, aim.judged[rows],
+            lambda mask, part=aim.part: part.among(network(mask)), mine, features, present, aim.judged[rows],
             given=given, yardstick=aim.yardstick,
         )
         for aim, (_, mine) in zip(aims, each(task, rivals), strict=True)

@@ -93,18 +93,19 @@ MEASURES = ("accuracy", "macro_f1", "log_loss", "ece", "auroc", *list(_FORMULAS)
 #: The four that DESIGN names: enough for a table of subsets.
 SHORT = ("accuracy", "macro_f1", "log_loss", "ece")
 #: Measures of which less is better, of whatever kind of answer.
-LOWER_IS_BETTER = frozenset({"log_loss", "ece", "mae", "rmse", "hamming_loss", "ranking_loss"})
+LOWER_IS_BETTER = frozenset({"log_loss", "ece", "mae", "rmse", "hamming_loss", "ranking_loss", "wer", "cer"})
 #: Measures that are shares: shown in percent, their differences in points.
 SHARES = frozenset({
     "accuracy", "micro_precision", "micro_recall", "micro_f1", "macro_precision", "macro_recall", "macro_f1",
-    "weighted_precision", "weighted_recall", "weighted_f1", "subset_accuracy",
+    "weighted_precision", "weighted_recall", "weighted_f1", "subset_accuracy", "exact", "rouge_l", "wer", "cer",
 })
 #: Measures in the target's unit.
 UNITS = frozenset({"mae", "rmse"})
-#: Kind of answer -> what it is compared by in a line: the main measure, and two more.
+#: Kind of answer -> what it is compared by in a line: the main measure, and two more. Of words: a caption's, a transcript's.
 LINES = {
     "classes": ("accuracy", "macro_f1", "log_loss"), "numbers": ("rmse", "mae", "r2"),
-    "labels": ("log_loss", "micro_f1", "macro_f1"),
+    "labels": ("log_loss", "micro_f1", "macro_f1"), "words": ("cider", "bleu4", "rouge_l"),
+    "words wer": ("wer", "cer", "exact"),
 }
 
 
@@ -115,7 +116,7 @@ class Yardstick:
     knows no task.
 
     Class attributes:
-        kind: of the answers: "classes" (probabilities that sum to 1), "labels" (a probability each) or "numbers".
+        kind: of the answers: "classes" (probabilities that sum to 1), "labels" (a probability each), "numbers" or "words".
         measures: names of all measures that an evaluation shows, in this order.
         short: those of a table of subsets.
         main: the one by which views, subsets and values of a column are compared.
@@ -133,6 +134,14 @@ class Yardstick:
     def known(self, targets: np.ndarray) -> np.ndarray:
         """(N,) bool: records whose loss is defined."""
         raise NotImplementedError
+
+    def answers(self, answers: Any) -> np.ndarray:
+        """(N, ...): answers as a new array of their type."""
+        return np.array(answers, np.float64)
+
+    def constant(self, answer: Any, n: int) -> np.ndarray:
+        """(n, ...): the same answer to all records."""
+        return np.broadcast_to(answer, (n, *np.shape(answer)))
 
     def own(self, answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(N, ...): the part of the answers that the loss reads; mixing answers mixes it alike."""

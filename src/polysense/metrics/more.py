@@ -1,4 +1,4 @@
-"""Measures that are computed by scikit-learn on request: one table, name -> function, what it needs, which way is better.
+"""Measures that are computed on request, mostly by scikit-learn: one table, name -> function, needs, which way is better.
 
 N records, C classes, L labels. Intervals are 95 % percentile bootstraps over records, or over groups; each resample is
 a call, so there are fewer of them than of the measures that every evaluation has.
@@ -26,7 +26,7 @@ class Measure:
     """One measure.
 
     Attributes:
-        function: name in ``sklearn.metrics``.
+        function: name in ``sklearn.metrics``; of words in ``metrics.texts``.
         needs: "said" (what was answered), "answers" (probabilities), "known" (probabilities, only records of classes
             that training had).
         better: "higher" or "lower".
@@ -83,6 +83,10 @@ TABLE: dict[str, dict[str, Measure]] = {
         "macro_roc_auc": _of("roc_auc_score", "answers", average="macro"),
         "ndcg": _of("ndcg_score", "answers"),
     },
+    "words": {  # all that either a caption or a transcript is judged by
+        "cider": _of("cider"), "bleu4": _of("bleu4"), "rouge_l": _of("rouge_l"), "exact": _of("exact"),
+        "wer": _of("wer", better="lower"), "cer": _of("cer", better="lower"),
+    },
 }
 
 
@@ -126,6 +130,9 @@ def further(
     """
     table, n = TABLE[yardstick.kind], len(targets)
     draws = Resamples(n, groups=groups, samples=samples, seed=seed)
+    if yardstick.kind == "words":  # quotients of sums: a thousand resamples are one product
+        scores = yardstick.judge(answers, targets, draws, measures=names).scores()
+        return {name: {**score, "better": table[name].better, "reason": None} for name, score in scores.items()}
     found = {}
     for name in names:
         measure = partial(_measured, table[name], yardstick, answers, targets)

@@ -177,6 +177,27 @@ class Texts(Yardstick):
     def known(self, targets: np.ndarray) -> np.ndarray:
         return np.array([bool(references) for references in targets], bool)
 
+    def answers(self, answers: Any) -> np.ndarray:
+        """(N,) object: texts."""
+        found = np.empty(len(answers), object)
+        found[:] = [str(one) for one in answers]
+        return found
+
+    def constant(self, answer: Any, n: int) -> np.ndarray:
+        return np.full(n, answer, object)
+
+    def losses(self, own: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """(N,) what tells records apart, whatever the others are: 1 - ROUGE-L; of transcripts edits over words, at most 1.
+
+        >>> Texts().losses(["a b d", "x"], [("a b c d",), ("x",)]).round(3).tolist()
+        [0.164, 0.0]
+        """
+        name = "wer" if self.main == "wer" else "rouge_l"
+        said = [normalised(str(one), self.normalise) for one in own]
+        meant = [[normalised(one, self.normalise) for one in references] for references in self.targets(targets)]
+        above, below = _sums(name, said, meant).T
+        return np.minimum(above / np.maximum(below, 1), 1.0) if name == "wer" else 1 - above
+
     def merit(self, answers: Any, targets: Any) -> tuple[float, ...]:
         sign = -1.0 if self.main in ("wer", "cer") else 1.0
         return (sign * self.judge(answers, targets, Resamples(len(targets), samples=1)).values[self.main],)
@@ -244,7 +265,10 @@ def bleu_counts(said: Sequence[str], targets: Sequence[Sequence[str]]) -> np.nda
     BLEU = need("sacrebleu.metrics", "words").BLEU
     alone = any(_ALONE.search(reference) for references in targets for reference in references)
     counter = BLEU(tokenize="zh" if alone else "13a", max_ngram_order=ORDER)
-    found = [counter.sentence_score(one, list(references)) for one, references in zip(said, targets, strict=True)]
+    found = [
+        counter.corpus_score([one], [[reference] for reference in references])
+        for one, references in zip(said, targets, strict=True)
+    ]
     return np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in found], float).reshape(-1, 2 * ORDER + 2)
 
 

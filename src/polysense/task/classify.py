@@ -15,6 +15,7 @@ from ..contracts import State, Task
 from ..data.values import BadCell, category, number
 from ..errors import BadOption, BadTable
 from ..metrics import Classes, said
+from ..metrics.texts import words_of
 from ..metrics.threshold import FEW, MEASURES, best
 from ..registry import suggest, tasks
 from ..talk import class_line
@@ -123,7 +124,8 @@ class Classify(Task):
             raise BadTable(
                 f"the target{f' {target!r}' if target else ''} holds {count:,} classes in {records:,} training records; with "
                 "fewer than two records a class nothing can be learned, and an id or a measured number is no class"
-                + ("; numbers are learned by the task regress" if _numbers(self.classes) else "")
+                + ("; numbers are learned by the task regress" if _numbers(self.classes) else
+                   "; texts are learned by the task caption (--task caption)" if _texts(self.classes) else "")
             )
 
     def about(self, target: str | None) -> str:
@@ -211,6 +213,11 @@ def _numbers(classes: Sequence[Any]) -> bool:
         except BadCell:
             pass
     return good > 0.95 * len(classes)
+
+
+def _texts(classes: Sequence[Any]) -> bool:
+    """Most of them hold more than one word."""
+    return sum(len(words_of(str(value))) > 1 for value in classes) > len(classes) / 2
 
 
 def _plain(value: Any) -> Any:

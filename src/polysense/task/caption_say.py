@@ -1,0 +1,149 @@
+"""How words are chosen, one after the other: the likeliest, the likeliest text of several, or by chance.
+
+B records, L words at most, K pieces, S beams of a record.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..tokens import Tokens
+from ..vocabulary import START, STOP, UNKNOWN
+from .caption_net import Decoder, State
+
+#: A score that is never chosen, finite so that sums of it are.
+_NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class How:
+    """How a text is to be chosen; see ``Caption`` for what each means."""
+
+    decoding: str = "greedy"
+    beams: int = 4
+    penalty: float = 0.7
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    shortest: int = 1
+    longest: int = 64
+    no_repeat: int = 0
+    seed: int = 0
+
+
+def say(decoder: Decoder, fused: Tokens, how: How) -> Tensor:
+    """(B, longest) int64: the words of each record, filled with ``STOP``."""
+    if how.decoding == "beam":
+        return _beam(decoder, fused, how)
+    words_BL = torch.full((len(fused.x), how.longest), STOP, device=fused.x.device)
+    for i, (words_B, _) in enumerate(steps(decoder, fused, how)):
+        words_BL[:, i] = words_B
+    return words_BL
+
+
+def steps(decoder: Decoder, fused: Tokens, how: How) -> Iterator[tuple[Tensor, State]]:
+    """The next word (B,) of every record and what the decoder then knows, until all have stopped.
+
+    By chance: every record draws from numbers of its own, which hang on the seed and on its likeliest words; so it says
+    the same alone and in any batch.
+    """
+    draws = None
+    if how.decoding == "sample":
+        likeliest = say(decoder, fused, How(shortest=how.shortest, longest=how.longest, no_repeat=how.no_repeat))
+        draws = torch.as_tensor(np.stack([
+            np.random.default_rng([how.seed, zlib.crc32(row.tobytes())]).random(how.longest)
+            for row in likeliest.cpu().numpy()
+        ]), dtype=torch.float64, device=fused.x.device)
+    state = decoder.begin(fused)
+    words_B = torch.full((len(fused.x),), START, device=fused.x.device)
+    said_BI, over_B = words_B[:, None][:, :0], torch.zeros_like(words_B, dtype=torch.bool)
+    for i in range(how.longest):
+        scores_BK, state = decoder.step(state, words_B)
+        scores_BK = allowed(scores_BK, said_BI, how)
+        words_B = scores_BK.argmax(-1) if draws is None else drawn(scores_BK, draws[:, i], how)
+        words_B = torch.where(over_B, STOP, words_B)
+        over_B = over_B | (words_B == STOP)
+        said_BI = torch.cat([said_BI, words_B[:, None]], 1)
+        yield words_B, state
+        if over_B.all():
+            return
+
+
+def allowed(scores_BK: Tensor, said_BI: Tensor, how: How) -> Tensor:
+    """Scores with what must not follow ruled out: an end too soon, and runs of ``no_repeat`` words that were said before."""
+    scores_BK = scores_BK.clone()
+    scores_BK[:, [START, UNKNOWN]] = _NEVER
+    done = said_BI.shape[1]
+    if done < how.shortest:
+        scores_BK[:, STOP] = _NEVER
+    run = how.no_repeat
+    if run and done >= run:
+        windows_BNR = said_BI.unfold(1, run, 1)
+        same_BN = (windows_BNR[..., :-1] == said_BI[:, None, done - run + 1:]).all(-1)
+        again_BN = torch.where(same_BN, windows_BNR[..., -1], START)  # what is ruled out anyway
+        scores_BK = scores_BK.scatter(1, again_BN, _NEVER)
+    return scores_BK
+
+
+def drawn(scores_BK: Tensor, draw_B: Tensor, how: How) -> Tensor:
+    """(B,) words by chance: of the ``top_k`` likeliest, of these the fewest that hold ``top_p`` of the probability.
+
+    Fan et al. 2018, arXiv:1805.04833, section 5.1; nucleus: Holtzman et al. 2020, arXiv:1904.09751, eq. 2-3.
+
+    >>> scores = torch.tensor([[0.0, 0.0, 0.0, 2.0, 1.0]])
+    >>> drawn(scores, torch.tensor([0.99], dtype=torch.float64), How(top_k=1)).tolist()
+    [3]
+    """
+    top_BK, order_BK = (scores_BK.double() / how.temperature).sort(dim=-1, descending=True, stable=True)
+    share_BK = top_BK.softmax(-1)
+    if how.top_k:
+        share_BK[:, how.top_k:] = 0
+    share_BK = share_BK / share_BK.sum(-1, keepdim=True)
+    before_BK = share_BK.cumsum(-1) - share_BK
+    share_BK = torch.where(before_BK < how.top_p, share_BK, 0.0)
+    ends_BK = (share_BK / share_BK.sum(-1, keepdim=True)).cumsum(-1)
+    place_B = (ends_BK <= draw_B[:, None]).sum(-1)
+    last_B = (share_BK > 0).sum(-1) - 1  # rounding may leave the sum below the draw
+    return order_BK.gather(1, torch.minimum(place_B, last_B)[:, None])[:, 0]
+
+
+def _beam(decoder: Decoder, fused: Tokens, how: How) -> Tensor:
+    """The likeliest of the texts that are held: log p / ((5 + L) / 6)^penalty (Wu et al. 2016, arXiv:1609.08144, eq. 14)."""
+    count, size = len(fused.x), how.beams
+    first_S = torch.arange(count, device=fused.x.device).repeat_interleave(size)
+    state = {key: value[first_S] for key, value in decoder.begin(fused).items()}
+    words_S = torch.full((count * size,), START, device=fused.x.device)
+    said_SI, over_S = words_S[:, None][:, :0], torch.zeros_like(words_S, dtype=torch.bool)
+    # all beams of a record are alike at first: only the first one counts
+    total_BS = torch.where(torch.arange(size, device=fused.x.device) > 0, _NEVER, 0.0).expand(count, size).double()
+    long_S = torch.zeros_like(words_S)
+    for _ in range(how.longest):
+        scores_SK, state = decoder.step(state, words_S)
+        log_SK = allowed(scores_SK, said_SI, how).double().log_softmax(-1)
+        pieces = log_SK.shape[-1]
+        # a text that is over goes on with nothing, at no cost
+        stays_K = torch.full((pieces,), _NEVER, dtype=log_SK.dtype, device=log_SK.device)
+        stays_K[STOP] = 0.0
+        log_SK = torch.where(over_S[:, None], stays_K, log_SK)
+        next_BSK = total_BS[..., None] + log_SK.unflatten(0, (count, size))
+        grown_BS1 = (long_S + ~over_S).view(count, size, 1)
+        worth_BSK = next_BSK / ((5 + grown_BS1) / 6) ** how.penalty
+        best_BS = worth_BSK.round(decimals=9).flatten(1).sort(dim=-1, descending=True, stable=True).indices[:, :size]
+        total_BS = next_BSK.flatten(1).gather(1, best_BS)
+        came_S = (best_BS // pieces + torch.arange(count, device=best_BS.device)[:, None] * size).flatten()
+        words_S = (best_BS % pieces).flatten()
+        state = {key: value[came_S] for key, value in state.items()}
+        said_SI = torch.cat([said_SI[came_S], words_S[:, None]], 1)
+        long_S = long_S[came_S] + ~over_S[came_S]
+        over_S = over_S[came_S] | (words_S == STOP)
+        if over_S.all():
+            break
+    words_BL = torch.full((count, how.longest), STOP, device=fused.x.device)
+    words_BL[:, : said_SI.shape[1]] = said_SI[::size]
+    return words_BL
