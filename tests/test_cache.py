@@ -120,7 +120,7 @@ def test_many_shards_are_merged_while_others_read(tmp_path):
         for i, key in enumerate(keys):
             assert (found[key] == rows[i, : 3 + 2 * (i % 2)]).all()
     assert (held["0007"] == rows[7]).all()  # its file is gone, its rows are not
-    assert not list(tmp_path.rglob(".aside-*"))
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_a_merge_that_fails_loses_nothing(tmp_path, monkeypatch):

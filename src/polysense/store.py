@@ -10,9 +10,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -176,6 +177,47 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, which takes the place of ``path`` in one step, whole and on the disk.
+
+    It is written aside, under the name that ``aside_of`` knows. Killed at any moment, the old file or the new one is there; an
+    error leaves the old one and nothing aside.
+
+    Raises:
+        OSError: disk full, no permission.
+
+    >>> import tempfile
+    >>> place = Path(tempfile.mkdtemp()) / "facts.json"
+    >>> with replacing(place) as file:
+    ...     _ = file.write(b"{}")
+    >>> place.read_bytes(), [aside_of(one.name) for one in place.parent.iterdir()]
+    (b'{}', [None])
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    try:
+        with open(aside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        sync(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def aside_of(name: str) -> str | None:
+    """The file that one left aside by ``replacing`` was to become; None for any other file.
+
+    >>> aside_of(".index.json.4711.aside"), aside_of("index.json")
+    ('index.json', None)
+    """
+    stem, _, process = name.removesuffix(".aside").rpartition(".")
+    return stem[1:] if name.endswith(".aside") and stem[:1] == "." and process.isdigit() else None
 
 
 def sync(path: Path) -> None:

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from ..store import aside_of, replacing
+
 _MANY = 64  # small shards of a fingerprint before they are merged
 _SMALL = 256_000_000  # bytes; larger shards stay as they are
 _STALE = 86_400  # seconds after which a file left aside belongs to no living process
@@ -162,8 +164,8 @@ class Cache:
                 _write(home, keys[kept], checks[kept], _in_turn(shards, shard_R[kept], row_R[kept]))
         for file in small:
             file.unlink(missing_ok=True)
-        for file in home.glob(".aside-*"):
-            if time.time() - file.stat().st_mtime > _STALE:
+        for file in home.iterdir():
+            if aside_of(file.name) and time.time() - file.stat().st_mtime > _STALE:
                 file.unlink(missing_ok=True)
 
 
@@ -249,25 +251,18 @@ def _write(home: Path, keys: np.ndarray, checks: np.ndarray, blocks: Iterable[np
         keys: (N,) bytes.
         checks: (N,) checksums.
     """
-    aside = home / f".aside-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     table = np.zeros(len(keys), dtype=[("digest", keys.dtype), ("check", "<u4")])
     table["digest"], table["check"] = keys, checks
     blocks = iter(blocks)
     first = np.ascontiguousarray(next(blocks))
-    try:
-        with open(aside, "wb") as file:
-            np.lib.format.write_array(file, table, allow_pickle=False)
-            header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False,
-                      "shape": (len(keys), *first.shape[1:])}
-            np.lib.format.write_array_header_1_0(file, header)
-            file.write(first.data)
-            for block in blocks:
-                file.write(np.ascontiguousarray(block).data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, home / f"{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.npy")
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(home / f"{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.npy") as file:
+        np.lib.format.write_array(file, table, allow_pickle=False)
+        header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False,
+                  "shape": (len(keys), *first.shape[1:])}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(first.data)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).data)
 
 
 def _open(path: Path) -> _Shard | None:

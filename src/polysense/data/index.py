@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadIndex, CannotWrite, need
-from ..store import sync
+from ..store import aside_of, replacing, sync
+from .hits import Hits, Searched, checked_rows, unit
 
 FORMAT, VERSION, MAIN = "polysense-index", 1, "index.json"
 #: Rows up to which a search looks at every one; a graph is made above, and again when so many rows are not in it yet.
@@ -29,22 +29,44 @@ EXACT = 50_000
 LINKS, BUILD = 32, 80
 _SEGMENTS = 32  # files above which they are put together
 _ROWS = 65_536  # rows that are worked with at a time
-_SCORES = 16_000_000  # scores that are held at a time
+_SCORES = 1 << 20  # scores that are held at a time: what is larger leaves the processor's cache
 
 
-@dataclass
-class Hits:
-    """What a search found, the nearest first.
+def open_index(
+    place: str | Path, *, width: int | None = None, server: str | None = None, exact: int = EXACT
+) -> Searched:
+    """The index at a place: in a folder, or on a Qdrant server.
 
-    Attributes:
-        ids: Q lists of at most K ids.
-        scores: Q arrays of cosines.
-        rows: Q arrays of row numbers, for ``Index.meta``.
+    Args:
+        place: folder; or URL of a server with the collection's name as its path, ``http://127.0.0.1:6333/stamps``.
+        width: make it, of vectors of this width, where there is none yet.
+        server: URL like that; the vectors lie there, and the folder ``place`` remembers it.
+        exact: rows up to which an index in a folder looks at every one.
+
+    Raises:
+        BadIndex: there is none, it is damaged, of another width, or the server does not answer.
+        MissingExtra: a server, and its client is not installed.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "i"
+    >>> open_index(folder, width=2).add(["a"], [[1, 0]])
+    >>> open_index(folder).ids
+    ['a']
     """
+    from .index_server import ServerIndex, pointer, point
 
-    ids: list[list[str]]
-    scores: list[np.ndarray]
-    rows: list[np.ndarray]
+    url = place if str(place).startswith(("http://", "https://")) else server or pointer(Path(place))
+    if url is not None:
+        index = ServerIndex(str(url), width=width)
+        if url is server:
+            point(Path(place), url)
+    elif width is not None and not (Path(place) / MAIN).exists():
+        index = Index.create(place, width, exact=exact)
+    else:
+        index = Index(place, exact=exact)
+    if width is not None and index.width != width:
+        raise BadIndex(f"{place} is an index of width {index.width}, not {width}; name another place for these vectors")
+    return index
 
 
 class Index:
@@ -64,6 +86,10 @@ class Index:
     >>> hits.ids, hits.scores[0].tolist(), index.meta(hits.rows[0])
     ([['b']], [0.800000011920929], [{'name': 'second'}])
     """
+
+    _graph: Any = None
+    _of: Mapping[str, Any] | None = None  # what index.json says of the graph in memory
+    _asked: Mapping[str, Any] = {}
 
     def __init__(self, folder: str | Path, *, exact: int = EXACT) -> None:
         self.folder, self.exact = Path(folder), exact
@@ -90,8 +116,8 @@ class Index:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self.__dict__.pop("_ids", None)
-        self.__dict__.pop("_places", None)
+        for name in ("_ids", "_places", "_asked"):
+            self.__dict__.pop(name, None)
         try:
             facts = json.loads((self.folder / MAIN).read_bytes())
             if facts["format"] != FORMAT:
@@ -100,10 +126,11 @@ class Index:
                 raise BadIndex(f"{self.folder} was written by a newer polysense (format {facts['version']}); update polysense")
             self.width, self.facts = int(facts["width"]), facts
             names = [one["name"] for one in facts["segments"]]
-            self.vectors = [np.load(self._file(name + ".npy"), mmap_mode="r", allow_pickle=False) for name in names]
+            self.vectors = [np.load(self._file(f"{n}.npy"), mmap_mode="r", allow_pickle=False).view(np.ndarray) for n in names]
             self.lines = [pq.ParquetFile(pa.memory_map(str(self._file(name + ".parquet")))) for name in names]
             self.alive = np.ones(sum(one["rows"] for one in facts["segments"]), bool)
-            self.alive[np.array(facts["dead"], int)] = False
+            self.dead = np.unique(np.array(facts["dead"], np.int64))
+            self.alive[self.dead] = False
         except FileNotFoundError as error:
             if Path(error.filename or "").name == MAIN:
                 raise BadIndex(f"{self.folder} holds no index: there is no {MAIN} in it") from None
@@ -116,7 +143,7 @@ class Index:
             if part.shape != (one["rows"], self.width) or part.dtype != np.float32:
                 right = (one["rows"], self.width)
                 raise BadIndex(f"{self.folder} is damaged: '{one['name']}.npy' holds {part.shape}, not {right}")
-        if facts["graph"] != getattr(self, "_of", None):
+        if facts["graph"] != self._of:
             self._graph, self._of = None, facts["graph"]
 
     def _file(self, name: str) -> Path:
@@ -125,20 +152,17 @@ class Index:
         return self.folder / name
 
     def __len__(self) -> int:
-        return int(self.alive.sum())
+        return len(self.alive) - len(self.dead)
 
     @cached_property
-    def _ids(self) -> Any:
-        """(N,) ids as an Arrow array, rows that are dead among them."""
-        import pyarrow as pa
-
-        parts = [lines.read(columns=["id"])["id"] for lines in self.lines]
-        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.string()).combine_chunks()
+    def _ids(self) -> list[str]:
+        """N ids, rows that are dead among them."""
+        return [name for lines in self.lines for name in lines.read(columns=["id"])["id"].to_pylist()]
 
     @cached_property
     def _places(self) -> dict[str, int]:
         """id -> row, of what is alive."""
-        return {name: row for row, name in enumerate(self._ids.to_pylist()) if self.alive[row]}
+        return {name: row for row, name in enumerate(self._ids) if self.alive[row]}
 
     def __contains__(self, name: str) -> bool:
         return name in self._places
@@ -176,11 +200,7 @@ class Index:
             BadIndex: another width, NaN, a vector of zeros, an id twice, another process that writes. Nothing is changed.
             CannotWrite: disk full, no permission. Nothing is changed.
         """
-        ids, array = [str(name) for name in ids], self._checked(vectors, ids)
-        if meta is not None and len(meta) != len(ids):
-            raise BadIndex(f"{len(ids)} ids and {len(meta)} dicts of meta are not equally many")
-        if len(set(ids)) < len(ids):
-            raise BadIndex(f"the id '{next(name for name in ids if ids.count(name) > 1)}' is given twice")
+        ids, array, more = checked_rows(ids, vectors, meta, self.width)
         if not len(ids):
             return
         with self._writing():
@@ -188,8 +208,7 @@ class Index:
             if there and not replace:
                 raise BadIndex(f"the id '{there[0]}' is in the index already; replace=True gives it its new vector")
             dead = [*self.facts["dead"], *(self._places[name] for name in there)]
-            lines = [{"id": name, **dict(more)} for name, more in zip(ids, meta or [{}] * len(ids), strict=True)]
-            segment = self._segment(array, lines)
+            segment = self._segment(array, [{**one, "id": name} for name, one in zip(ids, more, strict=True)])
             self._commit(segments=[*self.facts["segments"], segment], dead=dead)
             if len(self.facts["segments"]) > _SEGMENTS or len(dead) > len(self.alive) // 2:
                 self._compact()
@@ -210,25 +229,11 @@ class Index:
                 self._compact()
                 self._grow()
 
-    def _checked(self, vectors: Any, ids: Sequence[str] | None = None) -> np.ndarray:
-        """(N, D) float32 of length one."""
-        array = np.asarray(vectors, np.float32)
-        if array.ndim != 2 or array.shape[1] != self.width:
-            raise BadIndex(f"vectors {array.shape} do not fit an index of width {self.width}")
-        if ids is not None and len(array) != len(ids):
-            raise BadIndex(f"{len(ids)} ids and {len(array)} vectors are not equally many")
-        long = np.linalg.norm(array, axis=1, keepdims=True)
-        bad = np.flatnonzero(~np.isfinite(long[:, 0]) | (long[:, 0] == 0))
-        if len(bad):
-            name = f"'{ids[bad[0]]}'" if ids is not None else f"number {bad[0]}"
-            raise BadIndex(f"the vector {name} is {'zero' if long[bad[0], 0] == 0 else 'not finite'} and has no direction")
-        return array / long
-
     def _segment(self, array: np.ndarray, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_pylist([dict(line) for line in lines])
+        table = pa.Table.from_pylist(list(lines))
         return self._written([array], len(array), lambda path: pq.write_table(table, path))
 
     def _written(self, blocks: Iterable[np.ndarray], rows: int, write_lines: Callable[[Path], None]) -> dict[str, Any]:
@@ -291,9 +296,10 @@ class Index:
         self._commit(graph=self._of)
 
     def _opened(self) -> Any:
-        if self._graph is None and not self._file(self.facts["graph"]["name"]).exists():
-            self._read()  # a writer has put another in its place
-        if self._graph is None:
+        """The graph, read when it is first wanted; None where there is none."""
+        if self._graph is None and self.facts["graph"] and not self._file(self.facts["graph"]["name"]).exists():
+            self._read()  # a writer has put another in its place, or none
+        if self._graph is None and self.facts["graph"]:
             faiss = need("faiss", "index")
             try:
                 self._graph = faiss.read_index(str(self._file(self.facts["graph"]["name"])))
@@ -315,7 +321,8 @@ class Index:
                 raise BadIndex(f"another process is writing to {self.folder}; wait until it is done") from None
             self._read()
             for path in self.folder.iterdir():
-                if path.name.startswith(("part-", "graph-", ".index")) and path.name not in self._names():
+                left = path.name.startswith(("part-", "graph-")) and path.name not in self._names()
+                if left or aside_of(path.name) == MAIN:
                     path.unlink(missing_ok=True)
             yield
 
@@ -332,66 +339,87 @@ class Index:
         Raises:
             BadIndex: another width, a query of zeros or with NaN.
         """
-        queries = self._checked(vectors)
+        queries = unit(vectors, self.width)
+        graph = None if exact else self._opened()
         k = max(0, min(int(k), len(self)))
-        scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1)
-        known = 0
-        if self.facts["graph"] and not exact and k:
-            scores, rows = self._by_graph(queries, k, max(effort, k))
-            known = self.facts["graph"]["rows"]
-        for start, part in self._blocks(known, max(256, _SCORES // max(len(queries), 1))) if k else ():
+        known = self.facts["graph"]["rows"] if graph is not None and k else 0
+        if known:
+            scores, rows = graph.search(queries, k, params=self._how(max(effort, k)))
+        else:
+            scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1)
+        if k and known < len(self.alive):
+            scores, rows = self._by_sight(queries, scores, rows, known)
+        names, numbers = self._ids, rows.tolist()
+        if k and any(row[-1] < 0 for row in numbers):  # of some fewer than k were found, their last places are empty
+            found = [row >= 0 for row in rows]
+            scores, rows = ([one[good] for one, good in zip(all_, found, strict=True)] for all_ in (scores, rows))
+            numbers = [row.tolist() for row in rows]
+        return Hits([[names[i] for i in row] for row in numbers], scores, rows)
+
+    def _how(self, effort: int) -> Any:
+        """FAISS's parameters of a search among what is alive."""
+        if self._asked.get("effort") != effort:
+            faiss = need("faiss", "index")
+            dead, more = self.dead[self.dead < self.facts["graph"]["rows"]], {}
+            if len(dead):
+                out = faiss.IDSelectorBatch(dead)
+                more = {"sel": faiss.IDSelectorNot(out), "out": out}  # FAISS wants them to stay in memory
+            how = faiss.SearchParametersHNSW(efSearch=effort, **{"sel": more["sel"]} if more else {})
+            self._asked = {"effort": effort, "how": how, **more}
+        return self._asked["how"]
+
+    def _by_sight(
+        self, queries: np.ndarray, scores_QK: np.ndarray, rows_QK: np.ndarray, first: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best of those so far and of every row from ``first`` on.
+
+        Only what passes the worst of the best so far is a candidate, and these become few soon; they are sorted when
+        sixteen times as many rows have been seen as the last time.
+        """
+        q, k = scores_QK.shape
+        step, seen, due, found, held = max(256, _SCORES // max(q, 1)), 0, 2 * k + 128, [], 0
+        for start, part in self._blocks(first, step, due):  # due: the first few set the bar for the many
             near = queries @ part.T
-            near[:, ~self.alive[start : start + len(part)]] = -np.inf
-            scores, rows = _best(scores, rows, near, start, k)
-        keep = [row >= 0 for row in rows]
-        rows = [row[good] for row, good in zip(rows, keep, strict=True)]
-        scores = [score[good] for score, good in zip(scores, keep, strict=True)]
-        return Hits([self._ids.take(row).to_pylist() if len(row) else [] for row in rows], scores, rows)
+            low, high = np.searchsorted(self.dead, (start, start + len(part)))
+            if high > low:
+                near[:, self.dead[low:high] - start] = -np.inf
+            which, place = np.divmod(np.flatnonzero(near > scores_QK[:, -1:]), len(part))
+            found.append((which, place + start, near[which, place]))
+            seen, held = seen + len(part), held + len(which)
+            if seen >= due or held > _SCORES:
+                scores_QK, rows_QK = _best(scores_QK, rows_QK, found)
+                due, found, held = 16 * seen, [], 0
+        return _best(scores_QK, rows_QK, found)
 
-    def _by_graph(self, queries: np.ndarray, k: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        faiss, index = need("faiss", "index"), self._opened()
-        how = faiss.SearchParametersHNSW(efSearch=effort)
-        dead = np.array([row for row in self.facts["dead"] if row < index.ntotal], np.int64)
-        if len(dead):
-            out = faiss.IDSelectorBatch(dead)
-            how.sel = faiss.IDSelectorNot(out)
-        scores, rows = index.search(queries, k, params=how)
-        return np.where(rows < 0, -np.inf, scores).astype(np.float32), rows
-
-    def _blocks(self, start: int = 0, step: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, vectors), some rows at a time, from a row on."""
+    def _blocks(self, start: int = 0, step: int = _ROWS, begin: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, vectors) from a row on: at most ``begin`` rows, then sixteen times as many each time, up to ``step``."""
         first, step = 0, min(step, _ROWS)
+        size = min(step, begin)
         for part in self.vectors:
-            for begin in range(max(0, start - first), len(part), step):
-                yield first + begin, part[begin : begin + step]
+            place = max(0, start - first)
+            while place < len(part):
+                yield first + place, part[place : place + size]
+                place, size = place + size, min(16 * size, step)
             first += len(part)
 
 
 def _best(
-    scores: np.ndarray, rows: np.ndarray, near: np.ndarray, start: int, k: int
+    scores_QK: np.ndarray, rows_QK: np.ndarray, found: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of those so far and of a new block, the best first; among equals the earlier row."""
-    if near.shape[1] > k:  # the worst of the k is a bar; whatever equals it stays for the order to decide
-        bar = np.partition(near, near.shape[1] - k, axis=1)[:, -k]
-    else:
-        bar = np.full(len(near), -np.inf)
-    for q in range(len(near)):
-        mine = np.flatnonzero(near[q] >= bar[q])
-        all_scores = np.concatenate([scores[q], near[q, mine]])
-        all_rows = np.concatenate([rows[q], start + mine])
-        all_rows[np.isneginf(all_scores)] = -1
-        order = np.argsort(-all_scores, kind="stable")[:k]
-        scores[q], rows[q] = all_scores[order], all_rows[order]
-    return scores, rows
+    """The K best of those so far and of candidates (query, row, score), the best first; among equals the earlier row."""
+    if not any(len(which) for which, _, _ in found):
+        return scores_QK, rows_QK
+    q, k = scores_QK.shape
+    parts = zip((np.repeat(np.arange(q), k), rows_QK.ravel(), scores_QK.ravel()), *found, strict=True)
+    which, rows, scores = (np.concatenate(one) for one in parts)
+    order = np.lexsort((rows, -scores, which))
+    take = order[np.searchsorted(which[order], np.arange(q))[:, None] + np.arange(k)]
+    return scores[take], rows[take]
 
 
 def _put(path: Path, facts: Mapping[str, Any]) -> None:
-    """Replace a JSON file in one step, on the disk."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(facts), encoding="utf-8")
-    sync(aside)
-    os.replace(aside, path)
-    sync(path.parent)
+    with replacing(path) as file:
+        file.write(json.dumps(facts).encode())
 
 
 @contextmanager

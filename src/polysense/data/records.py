@@ -7,6 +7,7 @@ Whatever the records come from (a file, a list of dicts, a frame), they end as o
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -15,7 +16,6 @@ import sys
 import threading
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import BadColumn, BadTable, CannotWrite
+from ..store import replacing
 from .folders import folder_columns
 from .spool import Mapped, spooled
 from .values import is_empty, short
@@ -281,23 +282,16 @@ def write_lines(path: str | os.PathLike, names: Sequence[str], rows: Iterable[Se
         CannotWrite: no permission, or the disk is full.
     """
     path = Path(path)
-    aside = None
     try:
-        place = path
-        if not path.exists() or stat.S_ISREG(path.stat().st_mode):
-            place = Path(os.path.realpath(path))
-            aside = place.with_name(f".{place.name}.{os.getpid()}")
-        with open(aside or place, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        special = path.exists() and not stat.S_ISREG(path.stat().st_mode)  # a pipe, /dev/stdout
+        with open(path, "wb") if special else replacing(Path(os.path.realpath(path))) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            writer = csv.writer(text, lineterminator="\n")
             writer.writerow(names)
             for row in rows:
                 writer.writerow(["" if value is None else value for value in row])
-        if aside:
-            os.replace(aside, place)
+            text.detach()
     except OSError as error:
-        if aside:
-            with suppress(OSError):
-                aside.unlink()
         raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
 
 
