@@ -251,8 +251,10 @@ def table(found: dict[str, Any], zh: bool = False) -> list[str]:
     }
     say = {key: both[zh] for key, both in words.items()}
     head = (
-        "| vectors | search | asked | ours, ms: p50 / p95 | FAISS, ms: p50 / p95 | ratio of p50 [95 %] | recall@10 ours / FAISS |",
-        "| 向量 | 检索方式 | 查询 | 本库毫秒：p50 / p95 | FAISS 毫秒：p50 / p95 | p50 之比 [95 %] | recall@10 本库 / FAISS |",
+        "| vectors | search | asked | ours, ms: p50 / p95 | FAISS, ms: p50 / p95 | ratio of p50 [95 %] "
+        "| recall@10 ours / FAISS |",
+        "| 向量 | 检索方式 | 查询 | 本库毫秒：p50 / p95 | FAISS 毫秒：p50 / p95 | p50 之比 [95 %] "
+        "| recall@10 本库 / FAISS |",
     )[zh]
     lines = [head, "|---|---|---|---|---|---|---|"]
     for one in found["beside"]:
@@ -268,7 +270,8 @@ def table(found: dict[str, Any], zh: bool = False) -> list[str]:
         lines += ["", (
             "| vectors | build | its memory | on disk | open | search: memory | one query, ms: p50 / p95 | recall@10, "
             "effort 64 | effort 256 |",
-            "| 向量 | 建索引 | 建索引内存 | 磁盘 | 打开 | 检索内存 | 单条查询毫秒：p50 / p95 | recall@10，effort 64 | effort 256 |",
+            "| 向量 | 建索引 | 建索引内存 | 磁盘 | 打开 | 检索内存 | 单条查询毫秒：p50 / p95 "
+            "| recall@10，effort 64 | effort 256 |",
         )[zh], "|---|---|---|---|---|---|---|---|---|"]
     for one in found["million"]:
         lines.append(
@@ -280,13 +283,16 @@ def table(found: dict[str, Any], zh: bool = False) -> list[str]:
     kills, machine = found["kills"], found["machine"]
     if kills:
         lines += ["", (
-            f"Killed while adding: {kills['kills']} times, {kills['not as they should be']} of them left anything but whole batches.",
+            f"Killed while adding: {kills['kills']} times; {kills['not as they should be']} of them left anything but whole "
+            "batches.",
             f"写入时被杀死：{kills['kills']} 次，其中 {kills['not as they should be']} 次留下了不完整的批次。",
         )[zh]]
     runs = found["beside"][0]["one"]["runs"] if found["beside"] else 0
     lines += ["", (
-        f"{machine['cpu']}, one thread, load {machine['load of the last minute']}; {runs} runs of interleaved pairs, intervals over runs.",
-        f"{machine['cpu']}，单线程，负载 {machine['load of the last minute']}；成对交替测量 {runs} 轮，区间取自各轮。",
+        f"{machine['cpu']}, one thread, load {machine['load of the last minute']}; {runs} runs of interleaved pairs, "
+        "intervals over runs.",
+        f"{machine['cpu']}，单线程，负载 {machine['load of the last minute']}；"
+        f"成对交替测量 {runs} 轮，区间取自各轮。",
     )[zh]]
     return lines
 

@@ -182,9 +182,8 @@ def test_killed_while_adding_leaves_whole_batches(tmp_path):
     Index.create(tmp_path / "i", 6).add(names(5), some(5))
     moments = np.random.default_rng(0).uniform(0, 0.25, 6)
     for run, seconds in enumerate(moments):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, tmp_path / "i", f"{run}", "50" if run % 2 else "50000"], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", CHILD, tmp_path / "i", f"{run}", "50" if run % 2 else "50000"]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert child.stdout.readline() == "open\n"
         last = int(child.stdout.readline())
         time.sleep(seconds)
@@ -207,7 +206,7 @@ def test_one_writer_at_a_time_and_readers_go_on(tmp_path):
     index = Index.create(tmp_path / "i", 6)
     index.add(names(3), some(3), [{"n": i} for i in range(3)])
     reader, second = Index(tmp_path / "i"), Index(tmp_path / "i")
-    hold = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); sys.stdin.read()"
+    hold = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", hold, tmp_path / "i" / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -28,7 +28,8 @@ def test_it_answers_as_the_index_in_a_folder(tmp_path, server, monkeypatch):
         index.delete(["id 3", "id 4"])
         index.add(["id 5"], some(1, seed=7), [{"n": 55, "name": "new"}], replace=True)
         hits = index.search(some(4, seed=1), 5)
-        found.append((len(index), sorted(index.ids), hits.ids, [index.meta(row) for row in hits.rows], "id 3" in index, "id 5" in index))
+        more = [index.meta(row) for row in hits.rows], "id 3" in index, "id 5" in index
+        found.append((len(index), sorted(index.ids), hits.ids, *more))
         assert index.search(some(2), 0).ids == [[], []]
     assert found[0] == found[1]
     mine, theirs = (index.search(some(4, seed=1), 5).scores for index in places)

@@ -53,7 +53,7 @@ def open_index(
     >>> open_index(folder).ids
     ['a']
     """
-    from .index_server import ServerIndex, pointer, point
+    from .index_server import ServerIndex, point, pointer
 
     url = place if str(place).startswith(("http://", "https://")) else server or pointer(Path(place))
     if url is not None:

@@ -164,9 +164,10 @@ class ServerIndex:
         except UnexpectedResponse as error:
             said = " ".join((error.content or b"").decode("utf-8", "replace").split())[:200]
             cure = f"; is its key in the environment variable {KEY}?" if error.status_code in (401, 403) else ""
-            raise BadIndex(f"the server {self._server} answered {error.status_code} {error.reason_phrase}: {said}{cure}") from None
+            answer = f"{error.status_code} {error.reason_phrase}: {said}"
+            raise BadIndex(f"the server {self._server} answered {answer}{cure}") from None
         except ResponseHandlingException as error:
-            raise BadIndex(f"the server {self._server} cannot be reached or understood: {error}; is it running there?") from None
+            raise BadIndex(f"the server {self._server} cannot be reached or understood ({error}); does it run there?") from None
 
 
 def pointer(folder: Path) -> str | None:
