@@ -14,22 +14,26 @@ if TYPE_CHECKING:
     from .contracts import Encoder, Fusion, Modality, Plain, Task
     from .data.records import Records, as_records
     from .errors import PolysenseError
-    from .model import Model, load
+    from .matcher import Matcher
+    from .model import Model
     from .network import Network, Trunk
+    from .opening import load
     from .registry import encoders, fusions, modalities, tasks
     from .tokens import Tokens
 
 #: Public name -> module. Importing polysense imports none of them: they load when used.
 _HOMES = {
-    "Encoder": "contracts", "Fusion": "contracts", "Modality": "contracts", "Model": "model", "Network": "network",
+    "Encoder": "contracts", "Fusion": "contracts", "Matcher": "matcher", "Modality": "contracts", "Model": "model",
+    "Network": "network",
     "Plain": "contracts", "PolysenseError": "errors", "Records": "data.records", "Task": "contracts",
     "Tokens": "tokens", "Trunk": "network", "as_records": "data.records", "encoders": "registry",
-    "fusions": "registry", "load": "model", "modalities": "registry", "tasks": "registry",
+    "fusions": "registry", "load": "opening", "modalities": "registry", "tasks": "registry",
 }
 
 __all__ = [
     "Encoder",
     "Fusion",
+    "Matcher",
     "Modality",
     "Model",
     "Network",

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from . import processes
+from . import cli_match, processes
+from .typed import defaults_of, settings_of, write
 
 # Set before numpy and torch load: on shared cores several threads are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -148,7 +149,7 @@ def fit(
         "tensorboard": str(tensorboard) if tensorboard else None, "folds": folds, "seeds": seeds,
         "quality": quality,
     }
-    settings = _settings(recipe, typed, columns, views, encoder, set_)
+    settings = settings_of("model", recipe, typed, columns, views, encoder, set_)
     table, valid = _begin(settings, table, valid, out)
     unfinished = out.with_name(f"{out.name}.fitting")
     with _stoppable(unfinished):
@@ -164,30 +165,6 @@ def fit(
         where = "Out of fold, each record judged by the model that has not seen it" if model.several_ and model.several_.kind == "folds" else "On the validation records"
         print(f"\n{where}:\n" + as_text(model.valid_), file=sys.stderr)
     print(f"\nThe model: {out}", file=sys.stderr)
-
-
-def _settings(
-    recipe: Path | None, typed: dict[str, Any], columns: list[str], views: list[str], encoders: list[str], options: list[str]
-) -> dict[str, Any]:
-    """What the recipe says, and over it what was typed.
-
-    Args:
-        typed: {setting: value or None}.
-        columns: "NAME=KIND,...", as typed.
-        views: "VIEW=COLUMN+COLUMN".
-        encoders: "VIEW=NAME".
-        options: "KEY=VALUE".
-    """
-    settings = _recipe(recipe) if recipe else {}
-    settings |= {key: value for key, value in typed.items() if value is not None}
-    for key, given in (
-        ("columns", _pairs([pair for text in columns for pair in text.split(",")], "--columns")),
-        ("views", _pairs(views, "--views")),
-        ("encoders", _pairs(["*=auto" if text.strip() == "auto" else text for text in encoders], "--encoder")),
-        ("options", {key: _value(value) for key, value in _pairs(options, "--set").items()}),
-    ):
-        settings[key] = {**(settings.get(key) or {}), **given}
-    return settings
 
 
 def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path | None) -> tuple[Any, Any]:
@@ -210,10 +187,100 @@ def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path 
     tables = as_records(table), as_records(valid) if valid else None
     if table.is_dir() and not valid and "split" in tables[0].names:
         settings.setdefault("split", "split")  # train, valid and test folders
-    defaults = _model_defaults() | settings
+    defaults = defaults_of("model") | settings
     check_several(defaults["folds"], defaults["seeds"], defaults["tune"])
     begin(defaults, tables[0], None, tables[1], say=lambda text: None)
     return tables
+
+
+@_command(
+    "match shop.csv --query title --item photo --out matcher",
+    "match shop.csv --query title,speech --item photo,price --out matcher --group customer",
+)
+def match(
+    table: Table,
+    query: Annotated[str | None, typer.Option(metavar="COLUMN,...", help="Columns of the side that asks.", show_default=False)] = None,
+    item: Annotated[str | None, typer.Option(metavar="COLUMN,...", help="Columns of the side that is found.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the matcher; a model there is replaced.", show_default=False)] = None,
+    columns: Annotated[list[str], typer.Option(metavar="NAME=KIND,...", help="Kinds where the guess is to be overruled; may be repeated.", rich_help_panel=COLUMNS)] = [],
+    views: Annotated[list[str], typer.Option(metavar="VIEW=COLUMN+COLUMN", help="Columns of one side that form one view together; may be repeated.", rich_help_panel=COLUMNS)] = [],
+    group: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column whose equal values are never split (speaker, product line).", show_default=False, rich_help_panel=COLUMNS)] = None,
+    split: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that says train, valid or test; rows of test are left out.", show_default=False, rich_help_panel=COLUMNS)] = None,
+    valid: Annotated[Path | None, typer.Option(metavar="TABLE", help="Validation table. [default: a fifth of TABLE]", show_default=False, rich_help_panel=RECORDS)] = None,
+    on_bad: Annotated[str | None, typer.Option(metavar="POLICY", help="Unreadable cells: error, mask or drop. [default: mask]", show_default=False, rich_help_panel=RECORDS)] = None,
+    max_bad: Annotated[float | None, typer.Option(metavar="SHARE", help="Share of a column's cells that may be unreadable. [default: 0.2]", show_default=False, rich_help_panel=RECORDS)] = None,
+    fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion of a side's views, see: polysense list fusions; none that combines answers. [default: concat]", show_default=False, rich_help_panel=PARTS)] = None,
+    encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, see: polysense list encoders; may be repeated.", rich_help_panel=PARTS)] = [],
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as match.loss=sigmoid, match.epochs=20, VIEW.pixels=64, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
+    tune: Annotated[str | None, typer.Option(metavar="VIEWS|all", help="Views whose towers are trained too, with commas.", show_default=False, rich_help_panel=PARTS)] = None,
+    seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of everything random. [default: 0]", show_default=False, rich_help_panel=PARTS)] = None,
+    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
+    with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the folder.")] = False,
+    download: Download = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the fit of the same DIR that was interrupted or killed.")] = False,
+    time_limit: Annotated[float | None, typer.Option("--time-limit", metavar="SECONDS", help="End training in time.", show_default=False)] = None,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for TensorBoard files of the training.", show_default=False)] = None,
+) -> None:
+    """Learn which items belong to which queries: pictures to texts, voices to faces, any views to any others.
+
+    Each row of TABLE holds a query and its item; then: polysense index DIR TABLE, and polysense search DIR --text WORDS.
+    """
+    typed = {
+        "query": query, "item": item, "fusion": fusion, "group": group, "split": split, "seed": seed, "on_bad": on_bad, "max_bad": max_bad,
+        "tune": tune, "time_limit": time_limit, "tensorboard": str(tensorboard) if tensorboard else None,
+    }
+    cli_match.match(
+        settings_of("matcher", recipe, typed, columns, views, encoder, set_), table, valid, out, stoppable=_stoppable,
+        download=download, with_towers=with_towers, resume=resume,
+    )
+
+
+Matched = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that match wrote, or the id of one on the Hugging Face Hub that is in its cache here.")]
+Among = Annotated[str, typer.Option("--side", metavar="item|query", help="The side that is to be found; the other one asks.")]
+IndexPlace = Annotated[Path | None, typer.Option("--index", metavar="FOLDER", help="Where the index lies. [default: DIR/index-item, or index-query]", show_default=False)]
+
+
+@_command("index matcher shop.csv", "index matcher new.csv --add", "index matcher gone.csv --delete")
+def index(
+    folder: Matched, table: Table, place: IndexPlace = None, side: Among = "item",
+    add: Annotated[bool, typer.Option("--add", help="Add to the index that is there; equal ids are replaced. Otherwise a new index takes its place.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Take the table's ids out of the index.")] = False,
+    download: Download = False,
+) -> None:
+    """Put a table's items into an index, with their ids and all columns.
+
+    Rows without a column of ids (id, *_id, uuid) are named by their number. Fitting DIR anew takes an index in it away.
+    """
+    cli_match.index(folder, table, place=place, side=side, add=add, delete=delete, download=download)
+
+
+@_command("search matcher --text 'a red car'", "search matcher --image photo.png --text 'the same in blue' -k 5", "search matcher --row '{\"title\": \"red car\"}' --json")
+def search(
+    folder: Matched,
+    text: Annotated[str | None, typer.Option("--text", metavar="TEXT", help="Words to search by.", show_default=False)] = None,
+    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A picture to search by.", show_default=False)] = None,
+    audio: Annotated[Path | None, typer.Option("--audio", metavar="FILE", help="A sound to search by.", show_default=False)] = None,
+    row: Annotated[str | None, typer.Option("--row", metavar="JSON", help="Columns to search by: '{\"COLUMN\": VALUE}'. All of these may be given together.", show_default=False)] = None,
+    k: Annotated[int, typer.Option("-k", metavar="NUMBER", help="How many to show.")] = 10,
+    place: IndexPlace = None, side: Among = "item",
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV; so it does anyway where no terminal reads it.")] = False,
+    download: Download = False,
+) -> None:
+    """Find the nearest entries of an index."""
+    asked = {"text": text, "image": image, "audio": audio, "row": row}
+    cli_match.search(folder, asked=asked, k=k, place=place, side=side, json_=json_, csv=csv, download=download)
+
+
+@_command("embed matcher shop.csv --out vectors.npy", "embed matcher shop.csv --side query --out vectors.parquet")
+def embed(
+    folder: Matched, table: Table,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write: .npy, or .parquet with rows and ids.", show_default=False)] = None,
+    side: Annotated[str, typer.Option("--side", metavar="item|query", help="Whose vectors.")] = "item",
+    download: Download = False,
+) -> None:
+    """Write the vectors of a table's items or queries, one for each row; zeros where the side is empty."""
+    cli_match.embed(folder, table, out=out, side=side, download=download)
 
 
 @_command("predict model new.csv --out answers.csv", "predict model new.csv | head")
@@ -227,6 +294,7 @@ def predict(
     from .talk import Talk
 
     (model, records), talk = _opened(folder, table, download), Talk()
+    _answering(model, folder)
     answers = model.answers(records)
     for remark in answers.remarks:
         talk.say(remark)
@@ -259,12 +327,15 @@ def evaluate(
     from .judge.evaluate import as_text
 
     model, records = _opened(folder, table, download)
+    if not hasattr(model, "predict"):
+        refused = {"--subsets": subsets, "--by": by, "--measures": measures}
+        return cli_match.evaluate(model, records, json_=json_, html=html, lang=lang, refused=refused)
     model.verbose = True
     evaluation = model.evaluate(records, subsets=subsets, by=by, measures=measures)
     if json_:
-        _write(json_, json.dumps(evaluation, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+        write(json_, json.dumps(evaluation, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
     if html:
-        _write(html, model.report(evaluation, records, lang=lang))
+        write(html, model.report(evaluation, records, lang=lang))
     print(as_text(evaluation))
 
 
@@ -277,9 +348,17 @@ def _opened(place: Path, table: Path, download: bool) -> tuple[Any, Any]:
     folder = find_model(place, fetch=download)
     store.check_model(folder)
     records = as_records(table)
-    from .model import load
+    from .opening import load
 
     return load(folder, download=download), records
+
+
+def _answering(model: Any, folder: Path) -> None:
+    """Refuse a matcher where an answer is asked for."""
+    from .errors import BadModel
+
+    if not hasattr(model, "predict"):
+        raise BadModel(f"{folder} holds a matcher, which predicts nothing; use polysense search or polysense embed")
 
 
 @_command("list encoders", "list image.cnn", "list training", name="list")
@@ -376,8 +455,8 @@ def main() -> None:
     """Entry point of the command ``polysense``."""
     from .errors import PolysenseError
 
-    if not processes.first() and sys.argv[1:2] != ["fit"]:
-        sys.exit(0)  # only fit is work for several processes
+    if not processes.first() and sys.argv[1:2] not in (["fit"], ["match"]):
+        sys.exit(0)  # only fit and match are work for several processes
     processes.steady_memory()
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="polysense", standalone_mode=False)
@@ -458,79 +537,6 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _pairs(texts: list[str], option: str) -> dict[str, str]:
-    from .errors import BadOption
-
-    pairs = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip() or not value.strip():
-            form = {"--columns": "NAME=KIND,...", "--encoder": "VIEW=NAME"}.get(option, "KEY=VALUE")
-            raise BadOption(f"{option} {text!r} is not {form}; names with a comma or '=' go into a recipe (--recipe)")
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
-def _value(text: str) -> Any:
-    """A typed value as YAML reads it: 3, 0.1, true, [32, 64], words."""
-    import yaml
-
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if value == "" and text.strip():  # a sign that means something to YAML, such as |
-        return text
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a word
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _recipe(path: Path) -> dict[str, Any]:
-    import yaml
-
-    from .errors import BadOption
-    from .registry import suggest
-
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadOption(f"the recipe {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadOption(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(recipe, dict):
-        raise BadOption(f"the recipe {path} must hold settings such as 'target: label', not {type(recipe).__name__}")
-    known = [name for name in _model_defaults() if name not in ("download", "verbose", "cache", "time_limit", "tensorboard")]
-    for key in recipe:
-        if key not in known:
-            raise BadOption(f"the recipe {path} has '{key}', which is no setting; {suggest(str(key), known)}")
-    for key in ("columns", "views", "encoders", "options"):
-        if not isinstance(recipe.get(key) or {}, dict):
-            raise BadOption(f"the recipe {path} has {key}: {recipe[key]!r}; it must hold pairs such as NAME: VALUE")
-    return recipe
-
-
-def _model_defaults() -> dict[str, Any]:
-    """{setting of a model: default}, without importing the model and torch with it."""
-    from .registry import read_options
-
-    options = read_options("polysense.model", "Model")
-    return {"target": None} | {name: option.default for name, option in options.items()}
-
-
-def _write(path: Path, text: str) -> None:
-    from .errors import CannotWrite
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CannotWrite(f"{path} could not be written: {error.strerror or error}") from error
-
-
 def _answer_lines(model: Any, answers: Any) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """Header and lines of the answer file: row, id if there is one, prediction, a probability per class."""
     import numpy as np
@@ -594,6 +600,8 @@ def _about_model(folder: Path) -> str:
     from .talk import counted
 
     facts, _ = store.load(folder)
+    if facts["kind"] == "matcher":
+        return cli_match.about(folder, facts)
     recipe, made, data, each = facts["recipe"], facts["made"], facts["data"], of_targets(facts)
     lines = [
         *(_about_target(one, f"{folder}: " if one is each[0] else " " * (len(str(folder)) + 2)) for one in each),

@@ -142,7 +142,7 @@ def load(folder: str | Path, own: Mapping[str, torch.nn.Module] | None = None) -
     """
     facts, parts = store.load(folder)
     if facts.get("kind") != "model":
-        raise BadModel(f"{folder} holds a {facts.get('kind')}, not a model")
+        raise BadModel(f"{folder} holds a {facts.get('kind')}, not a model; open it with polysense.load")
     try:
         return _again(Path(folder), facts, parts, own or {})
     except PolysenseError:

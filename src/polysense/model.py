@@ -709,13 +709,6 @@ class Model(ClassifierMixin, Estimator):
         return self
 
 
-def load(
-    folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None, *, download: bool = False
-) -> Model:
-    """Read a model folder or an id of the Hub; see ``Model.load``."""
-    return Model.load(folder, encoders, download=download)
-
-
 def _numbered(names: Sequence[Any]) -> np.ndarray:
     """Equal names, equal numbers."""
     numbers: dict[Any, int] = {}

@@ -315,6 +315,16 @@ def load(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise BadModel(f"{folder / MAIN} is damaged: it names an array or a file that is not there") from None
 
 
+def kind_of(folder: str | Path) -> str:
+    """What a folder says that it holds: "model", "matcher"; whether it is whole is for ``load`` to say.
+
+    Raises:
+        BadModel: it is no folder of ours.
+    """
+    check_model(Path(folder))
+    return str(_read_main(Path(folder) / MAIN).get("kind"))
+
+
 def _read_main(path: Path) -> dict[str, Any]:
     try:
         outer = json.loads(path.read_bytes())

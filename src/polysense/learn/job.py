@@ -57,4 +57,5 @@ class Job:
     tuning: dict[str, Any] = None  # what came of it
     fusing: dict[str, Any] = None  # what a late fusion was fitted to
     share: Any = None
+    sides: dict[str, list[str]] = None  # of a matcher: {side: its views}
     history: list[dict[str, float]] = None

@@ -17,7 +17,7 @@ MOST, KEPT = 20_000, 5_000
 #: Strengths of regularisation that are compared on validation, as parts of the mean variance of an axis.
 STRENGTHS = (1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 #: Axes of canonical correlation, and powers of the correlations by which they are weighed.
-AXES, POWERS = (32, 64, 128, 256), (0.0, 1.0, 2.0)
+AXES, POWERS = (32, 128, 256, 384), (0.0, 0.5, 1.0)
 #: Wider sparse features are turned to so many axes; of each side's features so many are whitened.
 SPARSE, WHITENED = 512, 512
 #: The maps: from the query to the item, the other way round, and both to a place between.

@@ -6,7 +6,7 @@ resamples are one matrix product; the median rank is taken in each resample.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,20 +113,78 @@ def judge_ranks(
     >>> found["recall_at_5"]["value"], found["median_rank"]["value"]
     (0.5, 4.0)
     """
+    return judge_each(per_query(ranks, measures), resamples, rows=rows)
+
+
+def judge_each(each: Mapping[str, np.ndarray], resamples: Resamples, *, rows: np.ndarray | None = None) -> Draws:
+    """Means over queries, of ``median_rank`` the median, with their values in shared resamples.
+
+    Args:
+        each: {measure: (Q,)}, NaN for a query that is left out, as ``per_query`` or ``chance`` give them.
+        rows: where these queries stand among the resampled records; all of them if None.
+    """
     values, draws = {}, {}
-    for name, each in per_query(ranks, measures).items():
-        known = ~np.isnan(each)
+    for name, mine in each.items():
+        known = ~np.isnan(mine)
         if not known.any():
             values[name], draws[name] = np.nan, np.full(resamples.samples, np.nan)
         elif name == "median_rank":
-            values[name] = float(np.median(each[known]))
-            order = np.argsort(np.where(known, each, np.inf), kind="stable")[: known.sum()]
-            draws[name] = resamples.each(lambda weights, order=order, each=each: _median(each[order], weights[:, order]), rows)
+            values[name] = float(np.median(mine[known]))
+            order = np.argsort(np.where(known, mine, np.inf), kind="stable")[: known.sum()]
+            draws[name] = resamples.each(lambda weights, order=order, mine=mine: _median(mine[order], weights[:, order]), rows)
         else:
-            sums = resamples.sums(np.stack([np.where(known, each, 0), known], 1), rows)
-            values[name] = float(each[known].mean())
+            sums = resamples.sums(np.stack([np.where(known, mine, 0), known], 1), rows)
+            values[name] = float(mine[known].mean())
             draws[name] = np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
     return Draws(values, draws)
+
+
+def chance(right: Sequence[int], items: int, names: Iterable[str] = RETRIEVAL) -> dict[str, np.ndarray]:
+    """{measure: (Q,)} as expected of a random order; NaN for a query without a right item.
+
+    With m right ones of n, the first stands behind rank r with probability C(n - r, m) / C(n, m); mean average precision:
+    (H_n + (m - 1) (n - H_n) / (n - 1)) / n, H_n the harmonic number. median_rank: the first right one's.
+
+    By hand: one right of four: recall at 1 is 1/4, mrr = map = (1 + 1/2 + 1/3 + 1/4) / 4 = .521, the median rank 2.
+
+    >>> found = chance([1], 4, ["recall_at_1", "mrr", "map", "median_rank"])
+    >>> {name: round(float(value[0]), 3) for name, value in found.items()}
+    {'recall_at_1': 0.25, 'mrr': 0.521, 'map': 0.521, 'median_rank': 2.0}
+    """
+    counts, which = np.unique(np.asarray(right, int), return_inverse=True)
+    found = {name: np.full(len(counts), np.nan) for name in names}
+    harmonic = (1 / np.arange(1, items + 1)).sum()
+    for i, m in enumerate(counts.tolist()):
+        if not m:
+            continue
+        steps = np.arange(items, dtype=float)  # behind rank r: the product of (n - m - s) / (n - s) over s < r
+        behind = np.cumprod(np.maximum(items - m - steps, 0) / (items - steps))
+        first = -np.diff(np.r_[1.0, behind])
+        for name in found:
+            kind, _, k = name.partition("_at_")
+            if kind in ("recall", "hit"):
+                value = 1 - behind[min(int(k), items) - 1]
+            elif kind == "mrr":
+                value = (first / (1 + steps)).sum()
+            elif kind == "map":
+                value = (harmonic + (m - 1) * (items - harmonic) / max(items - 1, 1)) / items
+            elif kind == "median_rank":
+                value = 1 + int((behind <= 0.5).argmax())
+            else:
+                raise ValueError(f"there is no measure '{name}' of a random order")
+            found[name][i] = value
+    return {name: values[which] for name, values in found.items()}
+
+
+def reciprocal(scores_QI: np.ndarray, same_QI: np.ndarray) -> np.ndarray:
+    """(Q,): 1 / rank of the first right item, equal wrong ones half before it; for a choice among many, without sorting.
+
+    >>> reciprocal(np.array([[0.9, 0.1, 0.5]]), np.array([[False, False, True]])).tolist()
+    [0.5]
+    """
+    best = np.where(same_QI, scores_QI, -np.inf).max(1, keepdims=True)
+    above, level = (scores_QI > best).sum(1), ((scores_QI == best) & ~same_QI).sum(1)
+    return 1 / (1 + above + np.ceil(level / 2))
 
 
 def _median(values: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
