@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .contracts import Fusion
+from .contracts import Fusion, Task
 from .errors import BadOption
 from .layers import ByView
 from .learn.contrast import Contrast
@@ -98,6 +98,7 @@ class PairNetwork(Network):
     ) -> None:
         nn.Module.__init__(self)
         self.encoders, self.drop, self.mixup = encoders, drop, 0.0
+        self.task = Task()  # the loop asks whether words are forced; nothing is answered here
         self.sides = {side: sorted(sides[side]) for side in SIDES}
         self.views, self.width = sorted(encoders.widths), width
         widths = encoders.widths
