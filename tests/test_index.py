@@ -172,7 +172,7 @@ from polysense.data import index as I
 index = I.Index(sys.argv[1], exact=int(sys.argv[3]))
 print("open", flush=True)
 for i in range(10**6):
-    index.add([f"{sys.argv[2]} {i} {j}" for j in range(20)], np.random.default_rng(i).normal(size=(20, 6)))
+    index.add([f"{sys.argv[2]} {i} {j}" for j in range(20)], np.random.default_rng(1000 + i).normal(size=(20, 6)))
     print(i, flush=True)
 """
 
