@@ -64,7 +64,9 @@ CHINESE = {
     "caption": "描述（写出文字）",
 }
 #: Settings of learning, beside the shelves.
-SETTINGS = {"train": "Training · 训练", "tune": "Tuning of towers · 微调", "auto": "Trying encoders · 试选编码器"}
+SETTINGS = {
+    "train": "Training · 训练", "tune": "Tuning of towers · 微调", "auto": "Trying encoders · 试选编码器", "match": "Matching · 匹配",
+}
 
 
 class Parts(NamedTuple):
