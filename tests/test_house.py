@@ -37,6 +37,7 @@ FLOORS = {
 STEPS = {
     ("contracts", "registry"), ("contracts", "tokens"), ("layers", "tokens"), ("own", "contracts"), ("own", "tokens"),
     ("learn", "network"), ("pairs", "network"), ("pairs", "learn"), ("keep", "judge"), ("keep_match", "keep"), ("answers", "judge"), ("model", "several"), ("model", "estimator"), ("matcher", "estimator"), ("matcher", "finding"), ("cli", "typed"), ("cli", "cli_match"), ("cli_match", "typed"), ("opening", "model"), ("opening", "matcher"), ("talk", "processes"), ("metrics", "registry"), ("vocabulary", "writing"),
+    ("task", "modality"),
 }
 SHELVES = ("modality", "fusion", "task")
 LONGEST = 100  # lines of a function

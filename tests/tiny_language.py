@@ -18,7 +18,7 @@ def tokenizer(folder: Path) -> int:
 
     made = Tokenizer(models.BPE())
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    made.train_from_iterator([*TEXTS, "this is"], trainers.BpeTrainer(
+    made.train_from_iterator([*TEXTS, *(f" {word}" for word in (*COLOURS, *THINGS)), "this is"], trainers.BpeTrainer(
         vocab_size=340, special_tokens=["<pad>", "<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     ))
@@ -40,8 +40,8 @@ def llama(folder: Path, width: int = 16):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     return LlamaForCausalLM(LlamaConfig(
-        vocab_size=tokenizer(folder), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=64, **_SIGNS,
+        vocab_size=tokenizer(folder), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64, **_SIGNS,
     ))
 
 
@@ -66,16 +66,17 @@ def gemma2(folder: Path):
 
 
 def read(folder: Path):
-    """Llama, 32 wide, that has learned to write the texts by 150 steps on all of them."""
+    """Llama, 32 wide, that has learned to write the texts behind their words: "apple red" goes on with "a red apple"."""
     from tokenizers import Tokenizer
 
     module = llama(folder, 32)
     pieces = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    rows = [[1, *pieces.encode(text).ids, 2] for text in TEXTS]
+    asked = [f" {thing} {colour}" for colour in COLOURS for thing in THINGS]
+    rows = [[1, *pieces.encode(before).ids, *pieces.encode(text).ids, 2] for before, text in zip(asked, TEXTS, strict=True)]
     longest = max(map(len, rows))
     ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-    optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
-    for _ in range(150):
+    optimiser = torch.optim.Adam(module.parameters(), lr=5e-3)
+    for _ in range(200):
         optimiser.zero_grad()
         module(input_ids=ids, attention_mask=(ids > 0).long(), labels=torch.where(ids > 0, ids, -100)).loss.backward()
         optimiser.step()

@@ -609,6 +609,9 @@ def _about_model(folder: Path) -> str:
         f"{made['cpu_seconds']} CPU s, {made['date']}",
         *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
         *_tried(made.get("tried")),
+        *([f"decoder writes with {facts['towers']['task.model']['name']}" + _tower(facts["towers"]["task.model"])]
+          if "task.model" in facts["towers"] else []),
+        *_deepened(made.get("deepened")),
         *_tuned(made.get("tuned")),
         *([made["quality"]] if made.get("quality") else []),
         *_pseudo(made.get("pseudo")),
@@ -652,6 +655,16 @@ def _tuned(tuned: dict[str, Any] | None) -> list[str]:
     return [
         f"tuned {', '.join(tuned['views'])} ({how}, {tuned['cpu_seconds']} CPU s): {tuned['kept']} solution kept; "
         f"validation log loss frozen {losses[0]:.3f}, by epoch {' '.join(f'{loss:.3f}' for loss in losses[1:])}"
+    ]
+
+
+def _deepened(deepened: dict[str, Any] | None) -> list[str]:
+    if not deepened:
+        return []
+    losses = " ".join(f"{epoch['valid_loss']:.3f}" for epoch in deepened["epochs"])
+    return [
+        f"second training ({deepened['parameters']:,} low-rank parameters, {deepened['cpu_seconds']} CPU s): {deepened['kept']} "
+        f"solution kept; validation loss {deepened['first']:.3f}, by epoch {losses}"
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -228,6 +229,27 @@ class Task:
     def head(self, dim: int) -> nn.Module:
         """The module that ``loss`` and ``answer`` are given."""
         raise NotImplementedError
+
+    def deepen(self, on: bool) -> bool:
+        """Whether heads made from now on have more to train, in a second training that follows the first; none if not ``on``."""
+        return False
+
+    def allow(self, *, download: bool = False, carried: Path | None = None) -> None:
+        """Told before ``fit`` and ``load`` to a task with a pretrained network of its own.
+
+        Args:
+            download: a hub id may be downloaded.
+            carried: folder of its copy in the model folder, if there is one.
+        """
+
+    @property
+    def tower(self) -> dict[str, Any] | None:
+        """What a model remembers of the task's pretrained network: name, sha256, licence, source, version; None without one."""
+        return None
+
+    def files(self) -> dict[str, Path]:
+        """{name: file} of its pretrained network, for a model folder that carries its towers."""
+        return {}
 
     def loss(self, head: nn.Module, fused: Tokens, targets: Mapping[str, Tensor]) -> Tensor:
         """(B,): the loss of each record."""

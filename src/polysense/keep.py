@@ -29,6 +29,9 @@ from .learn.resume import brief, content
 from .network import Encoders, Network
 from .registry import modalities, tasks
 
+#: Under this name a model folder knows and carries the pretrained network of its task; no view's folder is called so.
+OF_TASK = "task.model"
+
 
 @dataclass
 class Learned:
@@ -71,7 +74,8 @@ def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towe
         "recipe": dict(recipe) | {
             "encoders": {view: full_name(encoder) for view, encoder in network.encoders.encoders.items()},
         },
-        "towers": {view: part["state"]["tower"] for view, part in encoders.items() if "tower" in part["state"]},
+        "towers": {view: part["state"]["tower"] for view, part in encoders.items() if "tower" in part["state"]}
+        | ({OF_TASK: learned.task.tower} if learned.task.tower else {}),
         "schema": learned.schema.to_json(), **_about_targets(learned.task, learned.share),
     }
     task = learned.task
@@ -93,6 +97,8 @@ def save(folder: Path, recipe: Mapping[str, Any], learned: Learned, *, with_towe
     else:
         trees["rivals"] = _rivals_part(learned, None)
     copies = tower_copies(network.encoders.encoders, with_towers)
+    if with_towers:
+        copies |= {f"towers/{OF_TASK}/{name}": path for name, path in task.files().items()}
     store.save(folder, facts, trees, copies, {"README.md": card(facts, name).encode()})
 
 
@@ -187,6 +193,7 @@ def _part_again(
     recipe = facts["recipe"]
     plan = Plan.of(recipe["fusion"], recipe["task"], recipe["options"])
     task = tasks.make(plan.task, **tree["task"]["options"])
+    task.allow(carried=folder / "towers" / OF_TASK)
     task.load(tree["task"]["state"])
     encoders, conditions = encoders_again(tree["encoders"], own, folder)
     weights = {key: torch.tensor(value) for key, value in tree["weights"].items()}

@@ -31,13 +31,14 @@ from .data.tables import (
     judge_targets,
     open_table,
     open_targets,
+    row_name,
     scored,
     target_faults,
     unlabelled,
 )
 from .data.targets import SEVERAL, named
 from .errors import BadOption, memory_told
-from .estimator import NOT_KEPT, Estimator
+from .estimator import NOT_KEPT, Estimator, figures
 from .hub import find_model
 from .judge import notebook
 from .judge.each import asked, by_target, evaluate_each
@@ -45,6 +46,7 @@ from .judge.facts import data_facts, fingerprint, made_facts, shown_made
 from .learn import beside, pseudo, quality
 from .learn.begin import begin
 from .learn.choose import full_name
+from .learn.deepen import deepen
 from .learn.features import Encoded, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions
 from .learn.job import Job
@@ -185,6 +187,7 @@ class Model(ClassifierMixin, Estimator):
             self._encode(job)
             self._train(job)
             self._pseudo(job)
+            self._deepen(job)
             self._tune(job)
             self._finish(job)
         return self
@@ -228,6 +231,7 @@ class Model(ClassifierMixin, Estimator):
         """Read what the cells hold, as far as it can be known before any work; learn the classes."""
         self._open_cells(job)
         job.task = tasks.make(job.name, **job.plan.options["task"])
+        job.task.allow(download=self.download)
         job.targets = [value for table in job.tables for value in table.targets]
         job.task.fit([job.targets[i] for i in job.train_rows])
         target = job.names[0] if job.names else None
@@ -320,6 +324,22 @@ class Model(ClassifierMixin, Estimator):
         answers = beside.mixed(job.task, ours, job.rivals, share, plain, present)
         return pseudo.taken(job.task, answers, present, rows, least)
 
+    def _deepen(self, job: Job) -> None:
+        """Train the head once more with what may learn only now, if the task has such parameters; kept if validation gains."""
+        left = self._left(job)
+        if left and left() <= 0 or not job.task.deepen(True):
+            return
+        with job.talk.bar("second training", job.plan.tuning.epochs) as advance:
+            job.network, job.deepened, sentence = deepen(
+                job.network, lambda: self._network(job, job.network.encoders), job.views, job.labels, job.train_rows,
+                job.valid_rows, measure=self._measure(job), options=job.plan.tuning, training=job.plan.training, seed=self.seed,
+                names=lambda row: row_name(job.tables, row), log=lambda epoch: advance(1, figures(epoch)),
+                kept=job.kept.second("again"), left=left,
+            )
+        if job.deepened["kept"] == "first":
+            job.task.deepen(False)
+        job.talk.say(sentence)
+
     def _fit_late(self, job: Job, make: Callable[[Encoders], Network]) -> None:
         """Fit a late fusion that asks for it, before the heads themselves are trained on all training records."""
         fusion, rows = job.network.fusion, job.train_rows
@@ -367,7 +387,8 @@ class Model(ClassifierMixin, Estimator):
                 seed=self.seed, source=job.tables[0].records.source, training=job.plan.training, started=job.started
             ) | {
                 name: what for name, what in (
-                    ("tuned", job.tuning), ("fusion", job.fusing), ("tried", job.tried), ("pseudo", job.learned)
+                    ("tuned", job.tuning), ("fusion", job.fusing), ("tried", job.tried), ("pseudo", job.learned),
+                    ("deepened", job.deepened),
                 ) if what
             },
             "valid": None,
@@ -701,11 +722,13 @@ class Model(ClassifierMixin, Estimator):
         Raises:
             BadModel: damaged, foreign, or trained with another tower.
         """
-        recipe, learned = keep.load(find_model(folder, fetch=download), encoders)
+        place = find_model(folder, fetch=download)
+        recipe, learned = keep.load(place, encoders)
         self = cls(**recipe)
         self._accept(learned)
         for encoder in self.network_.encoders.encoders.values():
             encoder.download = download  # a tower that is named by its id
+        self.task_.allow(download=download, carried=Path(place) / "towers" / keep.OF_TASK)
         return self
 
 

@@ -10,8 +10,10 @@ Of each row some 50 bytes stay in memory; mapped pages are given back after they
 
 from __future__ import annotations
 
+import getpass
 import mmap
 import os
+import tempfile
 import time
 import uuid
 import zlib
@@ -218,6 +220,11 @@ class _Shard:
         """Give the pages back: read again from the file when they are needed."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def home() -> Path:
+    """Where this machine keeps what polysense made: the cache's folder, or of this user's temporary files where it is off."""
+    return _default() or Path(tempfile.gettempdir()) / f"polysense-{getpass.getuser()}"
 
 
 def _default() -> Path | None:

@@ -65,9 +65,10 @@ def deepen(
     better = best < loss
     if not better:
         first.load_state_dict(before)  # encoders that learn are shared, and have moved
+    seconds = round(time.process_time() - started, 1)
     facts = {
         "kept": "second" if better else "first", "parameters": sum(_size(second, name) for name in new), "rate": rate,
-        "options": vars(options), "first": loss, "epochs": history.epochs, "cpu_seconds": round(time.process_time() - started, 1),
+        "options": vars(options), "first": loss, "epochs": history.epochs, "cpu_seconds": seconds,
     }
     return (second if better else first).eval(), facts, _sentence(facts, best)
 

@@ -55,6 +55,7 @@ class Job:
     learned: dict[str, Any] = None  # what came of pseudo-labels
     tuned: list[str] = None  # views whose towers are to be tuned
     tuning: dict[str, Any] = None  # what came of it
+    deepened: dict[str, Any] = None  # what came of a second training of the head
     fusing: dict[str, Any] = None  # what a late fusion was fitted to
     share: Any = None
     sides: dict[str, list[str]] = None  # of a matcher: {side: its views}

@@ -60,8 +60,8 @@ def _check_writes(name: str, folder: Path) -> None:
     if kind in READS or kind not in writers or about.get("is_encoder_decoder"):
         reads = f"reads {' or '.join(READS[kind])}" if kind in READS else "does not write from left to right"
         raise BadOption(
-            f"'{name}' is a network of kind {kind}, which {reads}; task.model takes a causal language model, such as one of kind "
-            "gpt2, llama, qwen2 or gemma3_text"
+            f"'{name}' is a network of kind {kind}, which {reads}; task.model takes a causal language model, such as one of "
+            "kind gpt2, llama, qwen2 or gemma3_text"
         )
 
 
@@ -147,6 +147,10 @@ class Language:
         module = _open(self.found, self.folder)
         _check_exit(self.found.name, module)
         return module
+
+    def open(self) -> nn.Module:
+        """The network, now."""
+        return self.module
 
     def on(self, device: torch.device) -> Language:
         """Itself, its network on that device."""
@@ -251,7 +255,7 @@ def _layers(module: nn.Module) -> nn.Module:
 
 
 def _scores(module: nn.Module, hidden: Tensor) -> Tensor:
-    """The exit's scores: the table of pieces, scaled or squashed where the network's kind does so (Cohere, Granite, Gemma 2)."""
+    """The exit's scores: the table of pieces, scaled or squashed where the kind does so (Cohere, Granite, Gemma 2)."""
     about = module.config.get_text_config()
     scores = module.get_output_embeddings()(hidden)
     scores = scores * (getattr(about, "logit_scale", None) or 1.0) / (getattr(about, "logits_scaling", None) or 1.0)
@@ -269,8 +273,8 @@ def _check_exit(name: str, module: nn.Module) -> None:
             own, ours = torch.zeros(1), torch.ones(1)
     if own.shape != ours.shape or not torch.allclose(own, ours, atol=1e-4, rtol=1e-4):
         raise BadOption(
-            f"the network '{name}' of kind {module.config.model_type} makes its scores in a way that is not known here; take one of "
-            "kind gpt2, llama, qwen2 or gemma3_text"
+            f"the network '{name}' of kind {module.config.model_type} makes its scores in a way that is not known here; take "
+            "one of kind gpt2, llama, qwen2 or gemma3_text"
         )
 
 
@@ -282,7 +286,9 @@ def _converted_tokenizer(folder: Path) -> Any:
             return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
         except Exception as error:
             first = str(error).strip().split("\n")[0]
-            raise BadModel(f"the language model's folder {folder} has no tokenizer that opens: {first}; save one there") from None
+            raise BadModel(
+                f"the language model's folder {folder} has no tokenizer that opens: {first}; save one there"
+            ) from None
 
 
 # --- GGUF ----------------------------------------------------------------------------------------

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..contracts import State
 from ..errors import BadOption
 from ..registry import suggest, tasks
 from ..tokens import Tokens
 from ..vocabulary import STOP, Vocabulary
 from . import Words, references
-from .caption_net import DECODERS, Decoder
+from .caption_large import BRIDGES, PRECISIONS, Writer
+from .caption_net import DECODERS
 from .caption_say import How, say
 
 DECODINGS = ("greedy", "beam", "sample")
+#: The value of ``task.decoder`` that takes a language model.
+LARGE = "language"
 
 
 @tasks("caption")
@@ -28,21 +32,35 @@ class Caption(Words):
     Trained by teacher forcing on -log p(word | record, words before), the mean over a text's words and its end. Decoders:
     "show-tell" (Vinyals et al. 2015, arXiv:1411.4555: the pooled record starts an LSTM), "attend" (Xu et al. 2015,
     arXiv:1502.03044: an LSTM that looks at all positions before each word), "transformer" (Vaswani et al. 2017,
-    arXiv:1706.03762: words that ask each other and all fused tokens; so any views, such as a picture and numbers).
+    arXiv:1706.03762: words that ask each other and all fused tokens; so any views, such as a picture and numbers), and
+    "language" (Liu et al. 2023, arXiv:2304.08485: a causal language model that goes on from soft words; it stays as it is, a
+    bridge before it learns).
 
     Wins where texts follow from what is seen by rule (reports on measured values), or are many; where they are few and each
     its own, the nearest record's text, which every evaluation shows beside it, is hard to beat. Costs K W for K pieces,
-    8 W^2 for an LSTM and 16 W^2 for a layer of a Transformer.
+    8 W^2 for an LSTM and 16 W^2 for a layer of a Transformer; a language model costs what it costs, forwards and backwards, for
+    every record and epoch: 0.1 CPU seconds with 268 M parameters.
 
     Args:
-        decoder: "show-tell", "attend" or "transformer".
+        decoder: "show-tell", "attend", "transformer" or "language".
+        model: of "language": name (see ``polysense list towers``), folder, or hub id of a causal language model.
+        bridge: of "language", from fused tokens to soft words: "projector" (two layers, one soft word a token; Liu et al.
+            2023, arXiv:2310.03744), "linear" (one layer) or "resampler" (learned queries that ask the tokens; Alayrac et al.
+            2022, arXiv:2204.14198, section 3.1.1).
+        queries: soft words of a resampler.
+        prompt: of "language": words around the soft words, which stand where it says {record}, else before it.
+        lora: rank of low-rank factors in the language model, trained after the bridge with tune.rate for tune.epochs and kept
+            only where validation gains (Hu et al. 2021, arXiv:2106.09685); 0 leaves the language model as it is.
+        precision: that the language model computes in while training: "float32" or "bfloat16" (half the time where the
+            hardware has it, 2 bytes a weight more); answers are float32.
         split: pieces of a text: "word", "subword" or "character".
         vocabulary: different pieces at most.
         width: W of the decoder.
-        depth: layers of a transformer.
-        heads: attention heads of a transformer.
+        depth: layers of a transformer, or of a resampler.
+        heads: attention heads of them.
         dropout: share of the decoder's activations dropped in training.
-        smoothing: share of the target probability spread over all words (Szegedy et al. 2016, arXiv:1512.00567, section 7).
+        smoothing: share of the target probability spread over all words (Szegedy et al. 2016, arXiv:1512.00567, section 7);
+            not over those of a language model.
         doubly: weight of sum_i (L / T - sum_t alpha_ti)^2, so that attend looks at all of T positions over L words (Xu et al.
             2015, eq. 14, where the sum is to be 1).
         decoding: "greedy" takes the likeliest word, "beam" the likeliest text of several, "sample" draws.
@@ -73,16 +91,47 @@ class Caption(Words):
         self, *, decoder: str = "transformer", split: str = "word", vocabulary: int = 8_000, width: int = 192, depth: int = 2,
         heads: int = 4, dropout: float = 0.3, smoothing: float = 0.1, doubly: float = 0.0, decoding: str = "greedy",
         beams: int = 4, penalty: float = 0.7, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, shortest: int = 1,
-        longest: int = 64, no_repeat: int = 0, seed: int = 0,
+        longest: int = 64, no_repeat: int = 0, seed: int = 0, model: str = "", bridge: str = "projector", queries: int = 8,
+        prompt: str = "", lora: int = 0, precision: str = "float32",
     ) -> None:
         values = dict(locals())
         values.pop("self")
         _check(values)
         self.__dict__.update(values)
-        self.needs_positions = DECODERS[decoder].needs_positions
+        self.writer = None
+        if decoder == LARGE:
+            self.writer = Writer(
+                model, lora=lora, bridge=bridge, prompt=prompt, queries=queries, depth=depth, heads=heads, precision=precision
+            )
+        self.needs_positions = True if self.writer else DECODERS[decoder].needs_positions
 
     def fit(self, values: Sequence[Any]) -> None:
         self.learn(values, self.split, self.vocabulary)
+        if self.writer:
+            self.writer.begin()
+            self.pieces = self.writer.tongue
+
+    def state(self) -> State:
+        return super().state() | ({"language": self.writer.state()} if self.writer else {})
+
+    def load(self, state: State) -> None:
+        super().load(state)
+        if self.writer:
+            self.pieces = self.writer.load(state["language"]).tongue
+
+    def deepen(self, on: bool) -> bool:
+        return self.writer is not None and self.writer.deepen(on)
+
+    def allow(self, *, download: bool = False, carried: Path | None = None) -> None:
+        if self.writer:
+            self.writer.download, self.writer.carried = download, carried
+
+    @property
+    def tower(self) -> dict[str, Any] | None:
+        return self.writer.known if self.writer else None
+
+    def files(self) -> dict[str, Path]:
+        return self.writer.files() if self.writer else {}
 
     def encode(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
         """{"words": (B, R, L) int64}, R the most references of a record; nothing but ``STOP`` where there is none."""
@@ -92,43 +141,49 @@ class Caption(Words):
         return {"words": self.pieces.rows(flat, self.longest).reshape(len(texts), most, self.longest)}
 
     def head(self, dim: int) -> nn.Module:
+        if self.writer:
+            return self.writer.head(dim)
         more = {"heads": self.heads, "depth": self.depth}
         return DECODERS[self.decoder](dim, len(self.pieces), width=self.width, dropout=self.dropout, **more)
 
     def loss(self, head: nn.Module, fused: Tokens, targets: Mapping[str, Tensor]) -> Tensor:
-        words_NL, real_NL, scores_NLK, looked_NLT, many = self._told(head, fused, targets["words"])
-        smoothing = self.smoothing if head.training else 0.0
-        loss_NL = F.cross_entropy(scores_NLK.transpose(1, 2), words_NL, reduction="none", label_smoothing=smoothing)
+        words_NL, real_NL, many = _each(fused, targets["words"])
+        loss_NL, _, looked_NLT = head.judge(many, words_NL, real_NL, self.smoothing if head.training else 0.0)
         loss_N = (loss_NL * real_NL).sum(1) / real_NL.sum(1).clamp_min(1)
         if self.doubly and looked_NLT is not None:
             loss_N = loss_N + self.doubly * _uneven(looked_NLT, real_NL, many.mask)
         return _mean_of_references(loss_N, real_NL.any(1), targets["words"].shape[1])
 
     def force(self, head: nn.Module, fused: Tokens, targets: Mapping[str, Tensor]) -> Tensor:
-        words_NL, real_NL, scores_NLK, _, _ = self._told(head, fused, targets["words"])
-        loss_NL = F.cross_entropy(scores_NLK.transpose(1, 2), words_NL, reduction="none")
-        right_NL = scores_NLK.argmax(-1) == words_NL
+        words_NL, real_NL, many = _each(fused, targets["words"])
+        loss_NL, right_NL, _ = head.judge(many, words_NL, real_NL)
         figures_N3 = torch.stack([(part * real_NL).sum(1) for part in (loss_NL, torch.ones_like(loss_NL), right_NL)], 1)
         return figures_N3.unflatten(0, (-1, targets["words"].shape[1])).sum(1)
 
     def answer(self, head: nn.Module, fused: Tokens) -> Tensor:
         """(B, longest) int64: numbers of the words, filled with ``STOP``."""
-        return say(head, fused, self.how())
+        how, parts = self.how(), (fused.x, fused.mask, fused.weight, fused.place)
+        size = max(1, head.together // (how.beams if how.decoding == "beam" else 1))
+        return torch.cat([
+            say(head, Tokens(*(None if part is None else part[i : i + size] for part in parts)), how)
+            for i in range(0, len(fused.x), size)
+        ])
 
     def how(self) -> How:
         """How words are chosen."""
         return How(**{name: getattr(self, name) for name in How.__dataclass_fields__})
 
-    def _told(self, decoder: Decoder, fused: Tokens, words_BRL: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tokens]:
-        """Each reference by itself (N = B R): its words, which count, the decoder's scores, where it looked, its tokens."""
-        long_BR = (words_BRL != STOP).sum(-1)
-        most = min(int(long_BR.max()) + 1, words_BRL.shape[-1])  # what is behind the longest text costs nothing
-        words_NL, count = words_BRL[..., :most].flatten(0, 1), words_BRL.shape[1]
-        long_N1 = long_BR.flatten()[:, None]
-        real_NL = (torch.arange(most, device=words_NL.device) <= long_N1) & (long_N1 > 0)
-        parts = (fused.x, fused.mask, fused.weight, fused.place)
-        many = fused if count == 1 else Tokens(*(None if part is None else part.repeat_interleave(count, 0) for part in parts))
-        return words_NL, real_NL, *decoder(many, words_NL), many
+
+def _each(fused: Tokens, words_BRL: Tensor) -> tuple[Tensor, Tensor, Tokens]:
+    """Each reference by itself (N = B R): its words, which count, its tokens."""
+    long_BR = (words_BRL != STOP).sum(-1)
+    most = min(int(long_BR.max()) + 1, words_BRL.shape[-1])  # what is behind the longest text costs nothing
+    words_NL, count = words_BRL[..., :most].flatten(0, 1), words_BRL.shape[1]
+    long_N1 = long_BR.flatten()[:, None]
+    real_NL = (torch.arange(most, device=words_NL.device) <= long_N1) & (long_N1 > 0)
+    parts = (fused.x, fused.mask, fused.weight, fused.place)
+    many = fused if count == 1 else Tokens(*(None if part is None else part.repeat_interleave(count, 0) for part in parts))
+    return words_NL, real_NL, many
 
 
 def _mean_of_references(loss_N: Tensor, there_N: Tensor, count: int) -> Tensor:
@@ -153,12 +208,13 @@ def _uneven(looked_NLT: Tensor, real_NL: Tensor, mask_NT: Tensor) -> Tensor:
 
 def _check(values: Mapping[str, Any]) -> None:
     """Refuse options that are out of their range."""
-    for name, known in (("decoder", DECODERS), ("decoding", DECODINGS)):
+    choices = {"decoder": [*DECODERS, LARGE], "decoding": DECODINGS, "bridge": BRIDGES, "precision": PRECISIONS}
+    for name, known in choices.items():
         if values[name] not in known:
             raise BadOption(f"task.{name}={values[name]!r} is none; {suggest(str(values[name]), list(known))}")
     for name, low in (
         ("width", 8), ("depth", 1), ("heads", 1), ("beams", 1), ("top_k", 0), ("shortest", 0), ("longest", 1), ("no_repeat", 0),
-        ("seed", 0),
+        ("seed", 0), ("queries", 1), ("lora", 0),
     ):
         if isinstance(values[name], bool) or not isinstance(values[name], int) or values[name] < low:
             raise BadOption(f"task.{name}={values[name]!r} must be a whole number of at least {low}")

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import BadModel
+from ..errors import BadModel, need
 from ..layers import masked_softmax, safe
 from ..modality.towers_language import Language, find_language, open_language
 from ..tokens import Tokens
-from ..vocabulary import START, STOP
+from ..vocabulary import START, STOP, Vocabulary
 from .caption_net import Decoder, State
 
 BRIDGES = ("projector", "linear", "resampler")
@@ -71,6 +71,10 @@ class Tongue:
             numbers = self.encode(text)[:longest]
             row[: len(numbers)] = numbers
         return found
+
+    def state(self) -> dict[str, Any]:
+        """That of no pieces: they come with the language model."""
+        return Vocabulary().state()
 
 
 # --- bridges -------------------------------------------------------------------------------------
@@ -130,7 +134,8 @@ class Asking(nn.Module):
 class Resampler(nn.Module):
     """R soft words whatever the number of positions: learned queries that ask them, layer by layer.
 
-    Perceiver resampler of Flamingo, Alayrac et al. 2022, arXiv:2204.14198, section 3.1.1. A record without any position gets none.
+    Perceiver resampler of Flamingo, Alayrac et al. 2022, arXiv:2204.14198, section 3.1.1. A record without any position gets
+    none.
 
     Args:
         dim: D, a multiple of ``heads``.
@@ -179,6 +184,7 @@ class Large(Decoder):
     """
 
     needs_positions = True
+    together = 64
 
     def __init__(
         self, dim: int, writer: Writer, *, bridge: str = "projector", prompt: str = "", queries: int = 8, depth: int = 2,
@@ -192,7 +198,7 @@ class Large(Decoder):
             self.bridge = Resampler(dim, width, queries=queries, depth=depth, heads=heads)
         else:
             self.bridge = Projector(dim, width, deep=bridge == "projector")
-        self.loudness = nn.Parameter(torch.ones(()))
+        self.loudness = nn.Parameter(torch.ones(1))
         self.names = {safe(name): name for name in writer.factors}
         self.factors = nn.ParameterDict({
             key: nn.Parameter(_begun(name, writer.factors[name])) for key, name in self.names.items()
@@ -280,11 +286,13 @@ class Large(Decoder):
         mask_NQ = torch.cat([start.mask, said_NL != STOP], 1)
         return self._run(x_NQE, mask_NQ, keep=False)[0][:, start.x.shape[1] - 1 :]
 
-    def judge(self, fused: Tokens, words_NL: Tensor, real_NL: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, L) each: the losses of words, the words before being given, and whether the likeliest word was right.
+    def judge(
+        self, fused: Tokens, words_NL: Tensor, real_NL: Tensor, smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As every decoder; prompt and soft words have no loss, and nothing is smoothed over the pieces of all languages.
 
-        Prompt and soft words have no loss, and what is not real has none. The scores of K pieces are held for a few words at
-        a time and computed again for the gradient: of 262,144 pieces those of a whole batch would fill the memory.
+        The scores of K pieces are held for a few words at a time and computed again for the gradient: of 262,144 pieces those
+        of a whole batch would fill the memory.
         """
         hidden_FE, aims_F = self._hidden(fused, words_NL)[real_NL].float(), self._own(words_NL[real_NL])
         size = max(1, _HELD // self.language.pieces)
@@ -292,9 +300,9 @@ class Large(Decoder):
                  for i in range(0, len(aims_F), size)]
         losses_NL, right_NL = torch.zeros(real_NL.shape, device=real_NL.device), torch.zeros_like(real_NL)
         if not parts:
-            return losses_NL, right_NL
+            return losses_NL, right_NL, None
         losses_F, right_F = (torch.cat(part) for part in zip(*parts, strict=True))
-        return losses_NL.index_put((real_NL,), losses_F), right_NL.index_put((real_NL,), right_F)
+        return losses_NL.index_put((real_NL,), losses_F), right_NL.index_put((real_NL,), right_F), None
 
     def _own(self, words: Tensor) -> Tensor:
         """Numbers of pieces as the language model has them."""
@@ -376,11 +384,9 @@ class Writer:
         factors: {name: shape} of low-rank factors; empty before the second training, and where it did not help.
     """
 
-    download: bool = False
-    carried: Path | None = None
-
     def __init__(self, model: str, *, lora: int = 0, **shape: Any) -> None:
         self.model, self.lora, self.shape = model, lora, shape
+        self.download, self.carried = False, None
         self.factors: dict[str, list[int]] = {}
         self.known: dict[str, Any] = {}
         self._language: Language | None = None
@@ -403,11 +409,18 @@ class Writer:
                 if getattr(found, key) != self.known[key]:
                     raise BadModel(
                         f"language model '{self.model}': its {what} in {found.folder} have sha256 "
-                        f"{getattr(found, key)[:12]}..., the model was trained with {self.known[key][:12]}...; put back the one "
-                        "it was trained with, or fit anew"
+                        f"{getattr(found, key)[:12]}..., the model was trained with {self.known[key][:12]}...; put back the "
+                        "one it was trained with, or fit anew"
                     )
             self._language = open_language(found)
         return self._language
+
+    def begin(self) -> None:
+        """Look for the language model anew, whatever was there before."""
+        self.known, self.factors, self._language = {}, {}, None
+        self.language.open()  # what cannot be opened is told before any work
+        if self.lora:
+            need("peft", "lora")
 
     @property
     def tongue(self) -> Tongue:

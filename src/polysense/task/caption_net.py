@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import masked_softmax, positions
@@ -33,11 +34,13 @@ class Decoder(nn.Module):
 
     Class attributes:
         needs_positions: reads single positions; otherwise the pooled record.
+        together: texts that are said at a time; each step holds K scores of every one.
 
     forward: fused (B, T, D), words (B, L) -> scores (B, L, K), each given the words before; looked (B, L, T) or None
     """
 
     needs_positions: ClassVar[bool] = False
+    together: ClassVar[int] = 1024
 
     def __init__(self, dim: int, pieces: int, *, width: int, dropout: float) -> None:
         super().__init__()
@@ -60,6 +63,22 @@ class Decoder(nn.Module):
             scores.append(scores_BK)
             looked.append(state.get("looked"))
         return torch.stack(scores, 1), None if looked[0] is None else torch.stack(looked, 1)
+
+    def judge(
+        self, fused: Tokens, words_BL: Tensor, real_BL: Tensor, smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What given words cost, the words before being given.
+
+        Args:
+            real_BL: bool, which words count; the others may have any cost.
+            smoothing: share of the target probability spread over all pieces.
+
+        Returns:
+            Losses (B, L), whether the likeliest word was right (B, L), and where it looked (B, L, T) or None.
+        """
+        scores_BLK, looked = self(fused, words_BL)
+        loss_BL = F.cross_entropy(scores_BLK.transpose(1, 2), words_BL, reduction="none", label_smoothing=smoothing)
+        return loss_BL, scores_BLK.argmax(-1) == words_BL, looked
 
     def before(self, words_BL: Tensor) -> Tensor:
         """(B, L): of each word the one before it."""
