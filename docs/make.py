@@ -65,7 +65,8 @@ CHINESE = {
 }
 #: Settings of learning, beside the shelves.
 SETTINGS = {
-    "train": "Training · 训练", "tune": "Tuning of towers · 微调", "auto": "Trying encoders · 试选编码器", "match": "Matching · 匹配",
+    "train": "Training · 训练", "tune": "Tuning of towers · 微调", "auto": "Trying encoders · 试选编码器",
+    "match": "Matching · 匹配",
 }
 
 

@@ -38,7 +38,8 @@ class Mean(Fusion):
     The views' heads learn together, from the loss of the mean.
     Wins where views repeat each other and records lack views that none lacked in training: 0.9 points over ``concat``
     (docs/strengths.md). With redundant views that are all there, and few records, it loses 4.6 points; it also
-    loses where views interact, or where one is much better than the others (``convex`` finds out). Costs no parameters beyond a head per view.
+    loses where views interact, or where one is much better than the others (``convex`` finds out). Costs no
+    parameters beyond a head per view.
 
     Args:
         views: names, in any order.

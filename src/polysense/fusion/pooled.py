@@ -55,8 +55,9 @@ class Sum(Fusion):
     Early fusion of the textbooks (Baltrusaitis et al. 2019, arXiv:1705.09406, section 6.1): z = alpha x + beta y with
     alpha + beta = 1; here a = softmax(theta) over present views, z = sum a h. With ``weights`` alpha and beta are fixed
     and shared out over what is present.
-    Wins where parameters must be few, and where views repeat each other and records lack views that none lacked in training
-    (1.1 points over concat); on redundant views that are all there it was level with concat (twenty seeds). It loses where views interact (XOR), which a sum cannot express. Costs V parameters, or none.
+    Wins where parameters must be few, and where views repeat each other and records lack views that none lacked in
+    training (1.1 points over concat); on redundant views that are all there it was level with concat (twenty seeds).
+    It loses where views interact (XOR), which a sum cannot express. Costs V parameters, or none.
 
     Args:
         views: names, in any order.
