@@ -23,7 +23,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 FLOORS = {
     "errors": 0,
     "registry": 1, "tokens": 1, "contracts": 1, "layers": 1, "metrics": 1, "store": 1, "talk": 1, "own": 1, "hub": 1, "processes": 1,
-    "writing": 1, "vocabulary": 1,
+    "writing": 1, "vocabulary": 1, "subtitles": 1,
     "data": 2,
     "modality": 3, "fusion": 3, "task": 3,
     "network": 4, "pairs": 4, "learn": 4,

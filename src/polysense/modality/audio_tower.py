@@ -145,6 +145,9 @@ _WITHIN = "within"
 
 def _extractor(folder: Path) -> dict[str, Any]:
     """How a folder's network hears, from either of the files that may say it."""
+    named = [name for name in ("preprocessor_config.json", "processor_config.json") if (folder / name).is_file()]
+    if not named and "suppress_ids" in read_json(folder, "config.json"):  # Whisper as CTranslate2 stores it
+        return {"feature_extractor_type": "WhisperFeatureExtractor"}
     if not (folder / "preprocessor_config.json").is_file() and (folder / "processor_config.json").is_file():
         return read_json(folder, "processor_config.json").get("feature_extractor", {})
     return read_json(folder, "preprocessor_config.json")

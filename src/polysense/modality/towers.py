@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from ..contracts import Batch, Encoder, State, digest
 from ..errors import BadModel, BadOption, NotFitted
 from ..registry import modalities
 from ..tokens import Tokens
+from .towers_ctranslate import is_ctranslate
 from .towers_find import SETTINGS, Found, find, on_disk
 from .towers_known import TOWERS, Tower
 from .towers_open import Opened, merged, open_tower, unfilled
@@ -63,6 +65,7 @@ class Pretrained(Encoder):
         self._opened: Opened | None = None
         self.register_module("live", None)
         self._factors: dict[str, np.ndarray] | None = None
+        self._shape: dict[str, Any] | None = None  # of a tuned network whose folder has no config.json of transformers
 
     def fit(self, values: Sequence[Any]) -> None:
         self._found = find(self.tower, self.modality, self.download)
@@ -76,7 +79,7 @@ class Pretrained(Encoder):
         if self._factors is not None:
             state["tuned"] = {"factors": self._factors}
         elif self.live is not None:
-            state["tuned"] = {"untrained": list(self._opened.untrained)}
+            state["tuned"] = {"untrained": list(self._opened.untrained), **({"config": self._shape} if self._shape else {})}
         return state
 
     def load(self, state: State) -> None:
@@ -89,7 +92,8 @@ class Pretrained(Encoder):
         if tuned and "factors" in tuned:
             self._factors = {name: np.asarray(value) for name, value in tuned["factors"].items()}
         elif tuned:
-            self._own(unfilled(self.tower, self.modality, self.folder, tuned["untrained"]))
+            self._shape = tuned.get("config")
+            self._own(self._unfilled(tuned["untrained"]))
 
     def fingerprint(self) -> str:
         """Hash of name, options and fitted state; of a tuned tower of its weights too."""
@@ -163,6 +167,8 @@ class Pretrained(Encoder):
         """Copy the network into this module; every parameter of the copy may move."""
         opened = self.opened(torch.device("cpu"))
         held = [name for name, parameter in opened.module.named_parameters() if name in self.held]
+        if is_ctranslate(self.folder):
+            self._shape = json.loads(opened.config.to_json_string(use_diff=False))
         self._own(Opened(copy.deepcopy(opened.module), opened.config, opened.untrained))
         self.live.requires_grad_(True)
         for name in held:
@@ -188,6 +194,10 @@ class Pretrained(Encoder):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()  # its statistics come from far more pictures than ours
         return self
+
+    def _unfilled(self, untrained: Collection[str]) -> Opened:
+        """The network without its weights."""
+        return unfilled(self.tower, self.modality, self.folder, untrained, self._shape)
 
     def _own(self, opened: Opened) -> None:
         self._opened, self.live = opened, opened.module

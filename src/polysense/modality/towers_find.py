@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import hub
-from ..errors import BadModel, BadOption, MissingExtra, UnknownName
+from ..data.cache import home
+from ..errors import BadModel, BadOption, CannotWrite, MissingExtra, UnknownName
 from ..registry import suggest
+from .towers_ctranslate import is_ctranslate, whisper_config
 from .towers_known import BY_NAME, TOWERS, Tower
 
 #: Kinds of networks (``model_type`` of config.json) and what they read; others are tried as they come.
@@ -44,8 +49,10 @@ WIDTHS = {"siglip": 768, "clip": 512, "clap": 512}
 SETTINGS = (
     "config.json", "1_Pooling/config.json", "preprocessor_config.json", "processor_config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json",
-    "merges.txt", "sentencepiece.bpe.model", "spiece.model",
+    "merges.txt", "sentencepiece.bpe.model", "spiece.model", "vocabulary.txt", "vocabulary.json",
 )
+#: Beside these, what only a network that writes reads; no model that was trained with a tower before remembers it.
+WRITERS = ("generation_config.json",)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class Found:
 
     def files(self) -> list[Path]:
         """Weights and the small files beside them: what a copy of the tower needs."""
-        return [*self.weights, *(path for name in SETTINGS if (path := self.folder / name).is_file())]
+        return [*self.weights, *(path for name in (*SETTINGS, *WRITERS) if (path := self.folder / name).is_file())]
 
 
 def on_disk(tower: Tower) -> bool:
@@ -119,12 +126,12 @@ def find(name: str, modality: str, download: bool = False, carried: Path | None 
     if tower is not None and tower.modality != modality:
         raise BadOption(f"tower '{name}' reads {tower.modality}, not {modality}; choose {_names(modality)}")
     if carried is not None and carried.is_dir():
-        weights = tuple(sorted(carried.glob(Path(tower.weights).name))) if tower and tower.packaged else _weights(carried)
+        weights = tuple(sorted(carried.glob(_file(tower)))) if tower and tower.packaged else _weights(carried)
         if weights:  # a tuned tower's folder holds its small files alone
             return _found(name, modality, carried, weights, tower)
     if tower is not None and tower.packaged:
         folder = _package_folder(tower)
-        weights = tuple(sorted(folder.glob(tower.weights)))
+        weights = _joined(tower) if tower.weights.endswith(_PARTS) else tuple(sorted(folder.glob(tower.weights)))
         return _found(name, modality, weights[0].parent if weights else folder, weights, tower)
     if tower is None and Path(name).expanduser().is_dir():
         folder = Path(name).expanduser().resolve()
@@ -157,21 +164,57 @@ def _package_folder(tower: Tower) -> Path:
     return Path(find_spec(tower.modules[0]).submodule_search_locations[0])
 
 
+#: How a glob ends whose files, from one package each, are one file together.
+_PARTS = ".part*"
+
+
+def _file(tower: Tower) -> str:
+    """Name of a packaged tower's weights."""
+    return Path(tower.weights).name.removesuffix(_PARTS)
+
+
+def _joined(tower: Tower) -> tuple[Path, ...]:
+    """The one file of weights that several packages hold in parts, put together once in the cache folder."""
+    folders = [Path(find_spec(module).submodule_search_locations[0]) for module in tower.modules]
+    parts = sorted((part for folder in folders for part in folder.glob(tower.weights)), key=lambda part: part.name)
+    place = home() / "towers" / f"{tower.name}-{tower.version}"
+    whole = place / _file(tower)
+    if whole.is_file() and whole.stat().st_size == sum(part.stat().st_size for part in parts):
+        return (whole,)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for path in (path for part in parts for path in part.parent.iterdir() if path.name in SETTINGS):
+            shutil.copyfile(path, place / path.name)
+        with tempfile.NamedTemporaryFile(dir=place, delete=False) as out:
+            for part in parts:
+                with part.open("rb") as file:
+                    shutil.copyfileobj(file, out)
+        os.replace(out.name, whole)
+    except OSError as error:
+        raise CannotWrite(
+            f"tower '{tower.name}' could not be put together in {place} ({error.strerror or error}); set POLYSENSE_CACHE to a "
+            "folder with room"
+        ) from None
+    return (whole,)
+
+
 def _download(hub_id: str) -> Path:
     small = ("*.json", "*.txt", "*.model", "README.md")
     folder = hub.download(hub_id, "tower", (*small, "model*.safetensors"))
+    if not _weights(folder):  # Whisper for CTranslate2, which its converter calls so
+        folder = hub.download(hub_id, "tower", (*small, "model.bin"))
     if not _weights(folder):  # older uploads hold a state dict alone
         folder = hub.download(hub_id, "tower", (*small, "*.safetensors", "pytorch_model*.bin"))
     return folder
 
 
 def _weights(folder: Path) -> tuple[Path, ...]:
-    """Weight files of a folder: safetensors, else PyTorch state dicts."""
+    """Weight files of a folder: safetensors, else PyTorch state dicts, else Whisper for CTranslate2."""
     for pattern in ("model*.safetensors", "*.safetensors", "pytorch_model*.bin"):
         files = tuple(sorted(folder.glob(pattern)))
         if files:
             return files
-    return ()
+    return (folder / "model.bin",) if is_ctranslate(folder) else ()
 
 
 def _found(name: str, modality: str, folder: Path, weights: Sequence[Path], tower: Tower | None) -> Found:
@@ -246,7 +289,7 @@ def _check_reads(name: str, modality: str, folder: Path) -> None:
 
 def _width(name: str, modality: str, folder: Path) -> int:
     """D: of the pooled answer, after the projection of a pair's half."""
-    config = read_json(folder, "config.json")
+    config = whisper_config(folder) if is_ctranslate(folder) else read_json(folder, "config.json")
     kind = str(config.get("model_type", ""))
     family = kind.split("_")[0]
     if family in ("clip", "clap"):  # both halves answer in the space that they share

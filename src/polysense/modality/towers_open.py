@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import BadModel, need
+from .towers_ctranslate import is_ctranslate, variables, whisper_config, whisper_weights
 from .towers_find import Found, read_json
 from .towers_known import BY_NAME
 
@@ -56,7 +57,11 @@ def open_tower(found: Found) -> Opened:
     opened = _opened.get(key)
     if opened is None:
         with torch.inference_mode(False):  # whoever asks first: a copy of these weights may be tuned
-            opened = _open_lite(found) if _is_lite(found.name) else _open_transformers(found)
+            if is_ctranslate(found.folder) and found.weights[0].suffix == ".bin":
+                network = open_whisper(found.folder, found.name)
+                opened = Opened(network.model.encoder, network.config)
+            else:
+                opened = _open_lite(found) if _is_lite(found.name) else _open_transformers(found)
         _opened[key] = opened
     return opened
 
@@ -103,10 +108,35 @@ HALVES = {
 _SPARE = ("pooler", "mask_token", "masked_spec_embed", "position_ids", "relative_position_index")
 
 
-def _maker(folder: Path, modality: str) -> tuple[Any, Any]:
-    """Class of transformers that answers for a folder, and its config."""
+def open_whisper(folder: Path, name: str) -> Any:
+    """transformers' WhisperForConditionalGeneration, from a folder of its own layout or of CTranslate2's, in float32.
+
+    Raises:
+        BadModel: the files are damaged or do not fit each other.
+    """
     transformers = need("transformers", "towers")
-    about = read_json(folder, "config.json")
+    with quiet_transformers():
+        try:
+            if not is_ctranslate(folder) or any(folder.glob("*.safetensors")):
+                return transformers.WhisperForConditionalGeneration.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False, weights_only=True, dtype=torch.float32,
+                ).eval()
+            config = transformers.WhisperConfig.from_dict(whisper_config(folder))
+            network = transformers.WhisperForConditionalGeneration(config)
+            weights = whisper_weights(variables(folder / "model.bin"))
+            network.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+        except BadModel:
+            raise
+        except Exception as error:  # damage shows in a dozen ways
+            first = str(error).strip().split("\n")[0]
+            raise BadModel(f"tower '{name}' cannot be opened from {folder}: {first}") from None
+    return network.eval()
+
+
+def _maker(folder: Path, modality: str, config: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
+    """Class of transformers that answers for a folder, and its config, as it lies there or as it was remembered."""
+    transformers = need("transformers", "towers")
+    about = dict(config or read_json(folder, "config.json"))
     half = HALVES.get((str(about.get("model_type", "")).split("_")[0], modality))
     if half is None:
         config = transformers.CONFIG_MAPPING[about["model_type"]].from_dict(about)
@@ -151,13 +181,15 @@ def _open_transformers(found: Found) -> Opened:
     return Opened(_answering(module), module.config, [key for key in missing if "pooler" in key])
 
 
-def unfilled(name: str, modality: str, folder: Path, untrained: Collection[str]) -> Opened:
+def unfilled(
+    name: str, modality: str, folder: Path, untrained: Collection[str], config: Mapping[str, Any] | None = None
+) -> Opened:
     """A tower's network without its weights: from the package's code, or from ``config.json``."""
     if _is_lite(name):
         return _lite(None)
     with quiet_transformers(), torch.random.fork_rng():
         try:
-            maker, config = _maker(folder, modality)
+            maker, config = _maker(folder, modality, config)
             if maker is need("transformers", "towers").AutoModel:
                 module = maker.from_config(config, dtype=torch.float32, trust_remote_code=False)
             else:
