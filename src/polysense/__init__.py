@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .opening import load
     from .registry import encoders, fusions, modalities, tasks
     from .tokens import Tokens
+    from .transcripts import transcribe
 
 #: Public name -> module. Importing polysense imports none of them: they load when used.
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "Plain": "contracts", "PolysenseError": "errors", "Records": "data.records", "Task": "contracts",
     "Tokens": "tokens", "Trunk": "network", "as_records": "data.records", "encoders": "registry",
     "fusions": "registry", "load": "opening", "modalities": "registry", "tasks": "registry",
+    "transcribe": "transcripts",
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "load",
     "modalities",
     "tasks",
+    "transcribe",
 ]
 __version__ = "0.1.0"
 

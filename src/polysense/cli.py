@@ -361,6 +361,55 @@ def _answering(model: Any, folder: Path) -> None:
         raise BadModel(f"{folder} holds a matcher, which predicts nothing; use polysense search or polysense embed")
 
 
+@_command("transcribe call.wav", "transcribe talk.mp3 --srt > talk.srt", "transcribe *.wav --vtt --out subtitles", "transcribe call.wav --model whisper-base --language zh")
+def transcribe(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Sound files: wav, flac, ogg, mp3.")],
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="A Whisper: name of a tower (polysense list towers), folder or hub id. [default: the first Whisper on this machine]", show_default=False)] = None,
+    language: Annotated[str, typer.Option(metavar="CODE", help="Such as en or zh; auto lets the network tell.")] = "auto",
+    srt: Annotated[bool, typer.Option("--srt", help="Write subtitles as SRT.")] = False,
+    vtt: Annotated[bool, typer.Option("--vtt", help="Write subtitles as WebVTT.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for one file of each sound (.txt, .srt or .vtt); without it all is printed.", show_default=False)] = None,
+    translate: Annotated[bool, typer.Option("--translate", help="Write English whatever is spoken.")] = False,
+    beams: Annotated[int, typer.Option(metavar="NUMBER", help="Hypotheses kept by the search; 1 is fastest.")] = 5,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="faster (faster-whisper), torch (transformers), or auto: the first where it can be.")] = "auto",
+    download: Download = False,
+) -> None:
+    """Write down what is said in sound files; nothing is trained.
+
+    Prints the words of a file; of several files a line each, behind the file's name. A file that cannot be read is told on
+    stderr, and the exit code is then 2.
+    """
+    from .errors import BadOption, BadRecord
+    from .talk import Talk
+
+    form = "srt" if srt else "vtt" if vtt else ""
+    if srt and vtt:
+        raise BadOption("--srt and --vtt are two forms; give one of them")
+    if form and len(files) > 1 and out is None:
+        raise BadOption(f"subtitles of {len(files)} files need a folder; add --out DIR")
+    from .transcripts import heard, opened
+
+    talk, bad, alike = Talk(), 0, len({file.stem for file in files}) < len(files)
+    made = opened(model, language=language, translate=translate, beams=beams, how=engine, download=download)
+    with talk.bar("transcribed", len(files)) as advance:
+        for file in files:
+            try:
+                found = heard(made, file)
+            except BadRecord as error:
+                bad += 1
+                talk.say(f"polysense: {error}")
+                continue
+            finally:
+                advance(1)
+            text = found.subtitles(form) if form else found.text + "\n"
+            if out:
+                _write(out / f"{file.name if alike else file.stem}.{form or 'txt'}", text)
+            else:
+                print(text if form or len(files) == 1 else f"{file}\t{text}", end="")
+    if bad:
+        raise typer.Exit(2)
+
+
 @_command("list encoders", "list image.cnn", "list training", name="list")
 def list_(
     shelf: Annotated[str | None, typer.Argument(metavar="[modalities|encoders|fusions|tasks|towers|training|NAME]", help="Which shelf, or which entry of one; all shelves if none is named.", show_default=False)] = None,

@@ -76,13 +76,16 @@ class Engine:
         beams: hypotheses kept by the search; 1 takes the likeliest next token.
     """
 
+    #: Seconds that the network hears at a time.
+    longest = LONGEST
+
     def __init__(self, found: Found, *, language: str = "auto", translate: bool = False, beams: int = 5) -> None:
         self.found, self.language, self.translate, self.beams = found, language, translate, beams
 
     def hear(self, wave: np.ndarray) -> tuple[str, list[Word]]:
         """The text of a sound of any length, and its words; empty where nobody speaks."""
         texts, words = [], []
-        for start, stop in pieces(wave):
+        for start, stop in pieces(wave, self.longest):
             if silent(wave[start:stop]):
                 continue
             text, mine = self._piece(np.ascontiguousarray(wave[start:stop], np.float32))
@@ -98,7 +101,7 @@ class Engine:
         if self.language == "auto":
             return
         if not known and self.language != "en":
-            raise BadOption(f"tower '{self.found.name}' knows English only, not '{self.language}'; choose another tower")
+            raise BadOption(f"tower '{self.found.name}' knows English only, not '{self.language}'; choose another")
         if known and self.language not in known:
             some = ", ".join(sorted(known))
             raise BadOption(f"tower '{self.found.name}' knows no language '{self.language}'; known are {some}")
@@ -133,7 +136,8 @@ class Faster(Engine):
     def _piece(self, wave: np.ndarray) -> tuple[str, list[Word]]:
         parts, _ = self.model.transcribe(
             wave, language=None if self.language == "auto" else self.language,
-            task="translate" if self.translate else "transcribe", beam_size=self.beams, temperature=0.0, condition_on_previous_text=False, word_timestamps=True,
+            task="translate" if self.translate else "transcribe", beam_size=self.beams, temperature=0.0,
+            condition_on_previous_text=False, word_timestamps=True,
             no_speech_threshold=_NOBODY, log_prob_threshold=_UNSURE, compression_ratio_threshold=None,
         )
         parts = list(parts)
@@ -151,6 +155,7 @@ class Own(Engine):
     def __init__(self, found: Found, network: Any | None = None, **how: Any) -> None:
         super().__init__(found, **how)
         self.network = open_whisper(found.folder, found.name) if network is None else network
+        self.longest = 2 * HOP * self.network.config.max_source_positions / HZ
         self.script = Script(found, self.network.config.vocab_size)
         self._check_language(self.script.languages)
         self._heads = self.script.heads or [
@@ -176,10 +181,10 @@ class Own(Engine):
         return self.script.text(said), self.script.words(said, second_L)
 
     def encode(self, waves: Sequence[np.ndarray]) -> Tensor:
-        """(B, T, D): what the encoder hears in pieces of at most 30 s."""
+        """(B, T, D): what the encoder hears in pieces that are not too long."""
         bands = self.network.config.num_mel_bins
         mel_BMT = torch.from_numpy(np.stack([
-            whisper_mel(wave, bands, samples=2 * HOP * self.network.config.max_source_positions) for wave in waves
+            whisper_mel(wave, bands, samples=round(self.longest * HZ)) for wave in waves
         ]))
         return self.network.model.encoder(mel_BMT).last_hidden_state
 
@@ -308,6 +313,7 @@ class Script:
         return self.tokens.encode(f" {text.strip()}", add_special_tokens=False).ids
 
     def text(self, ids: Sequence[int]) -> str:
+        """What the ids say, without half signs."""
         return self.tokens.decode(list(ids), skip_special_tokens=True).replace("\ufffd", "").strip()
 
     def words(self, ids: Sequence[int], second_L: np.ndarray) -> list[Word]:
@@ -331,7 +337,8 @@ class Script:
                 if any(sign.isalnum() for sign in part):  # a mark takes the pause behind it
                     found[-1][2] = second_L[last]
             first = last
-        return [Word(text.strip(), float(start), float(end)) for text, start, end in found]
+        whole = [Word(text.replace("\ufffd", "").strip(), float(start), float(end)) for text, start, end in found]
+        return [word for word in whole if word.text]
 
 
 def _alone(part: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from ..errors import BadModel
 _TYPES = {0: "<f4", 1: "i1", 2: "<i2", 3: "<i4", 4: "<f2"}
 #: Part of a layer here -> in transformers, and the linear layers that stand fused in it.
 _ATTENTIONS = {
-    "self_attention": ("self_attn", "self_attn_layer_norm", ("qkv", "out")),
-    "attention": ("encoder_attn", "encoder_attn_layer_norm", ("q", "kv", "out")),
+    "self_attention": ("self_attn", "self_attn_layer_norm", ("qkv", "o")),
+    "attention": ("encoder_attn", "encoder_attn_layer_norm", ("q", "kv", "o")),
 }
 #: Numbers of one of Whisper's heads; size of the vocabulary of the networks that know English only.
 _HEAD, ENGLISH = 64, 51864
@@ -116,13 +115,15 @@ def whisper_weights(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     def norm(mine: str, theirs: str) -> None:
         made[f"{theirs}.weight"], made[f"{theirs}.bias"] = array(f"{mine}/gamma"), array(f"{mine}/beta")
 
-    def linear(mine: str, theirs: Callable[[str], str], names: str) -> None:
+    def linear(mine: str, theirs: str, names: str) -> None:
+        """A linear layer, or several in one; ``*`` in ``theirs`` stands for each one's letter."""
         for letter, weight, bias in zip(
             names, np.split(array(f"{mine}/weight"), len(names)), np.split(array(f"{mine}/bias"), len(names)), strict=True
         ):
-            made[theirs(letter) + ".weight"] = weight
+            place = theirs.replace("*", letter)
+            made[f"{place}.weight"] = weight
             if letter != "k":  # Whisper's keys have no shift
-                made[theirs(letter) + ".bias"] = bias
+                made[f"{place}.bias"] = bias
 
     for name in ("conv1", "conv2"):
         for part in ("weight", "bias"):
@@ -138,11 +139,10 @@ def whisper_weights(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
                     continue
                 norm(f"{side}/{layer}/{mine}/layer_norm", f"{there}.{theirs_norm}")
                 for i, names in enumerate(parts):
-                    def place(letter: str, names: str = names, at: str = f"{there}.{theirs}") -> str:
-                        return f"{at}.out_proj" if names == "out" else f"{at}.{letter}_proj"
-                    linear(f"{side}/{layer}/{mine}/linear_{i}", place, "o" if names == "out" else names)
+                    place = f"{there}.{theirs}.{'out' if names == 'o' else '*'}_proj"
+                    linear(f"{side}/{layer}/{mine}/linear_{i}", place, names)
             norm(f"{side}/{layer}/ffn/layer_norm", f"{there}.final_layer_norm")
             for i, theirs in enumerate(("fc1", "fc2")):
-                linear(f"{side}/{layer}/ffn/linear_{i}", lambda letter, at=f"{there}.{theirs}": at, "o")
+                linear(f"{side}/{layer}/ffn/linear_{i}", f"{there}.{theirs}", "o")
     made["proj_out.weight"] = made["model.decoder.embed_tokens.weight"]
     return made

