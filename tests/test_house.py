@@ -27,7 +27,7 @@ FLOORS = {
     "data": 2,
     "modality": 3, "fusion": 3, "task": 3,
     "network": 4, "pairs": 4, "learn": 4,
-    "keep": 5, "keep_match": 5, "judge": 5, "answers": 5,
+    "keep": 5, "keep_match": 5, "judge": 5, "answers": 5, "telling": 5,
     "estimator": 6, "finding": 6, "several": 6, "model": 6, "matcher": 6, "opening": 6,
     "demo": 7, "transcripts": 7,
     "cli": 8, "cli_match": 8, "typed": 8, "__init__": 8,

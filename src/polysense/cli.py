@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from . import cli_match, processes
-from .typed import defaults_of, settings_of, write
+from .typed import defaults_of, settings_of, ways_of, write
 
 # Set before numpy and torch load: on shared cores several threads are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -283,18 +283,30 @@ def embed(
     cli_match.embed(folder, table, out=out, side=side, download=download)
 
 
-@_command("predict model new.csv --out answers.csv", "predict model new.csv | head")
+@_command(
+    "predict model new.csv --out answers.csv", "predict model new.csv | head",
+    "predict captions new.csv --set task.decoding=beam --attention looked.html",
+)
 def predict(
     folder: Folder, table: Table,
     out: Annotated[Path | None, typer.Option(help="CSV file to write. [default: standard output]", show_default=False)] = None,
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Of a model that answers with words: how they are chosen, such as task.decoding=beam, task.beams=8, task.longest=20; may be repeated.")] = [],
+    attention: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a caption: HTML page of up to 24 records, each word beside where the decoder looked.", show_default=False)] = None,
+    lang: Annotated[str, typer.Option(help="Language of that page: en or zh.")] = "en",
     download: Download = False,
 ) -> None:
     """Answer every record: one line each, in the table's order."""
     from .data.records import write_lines
+    from .judge.words import Words
     from .talk import Talk
 
+    Words(lang)  # a wrong language is told before anything is computed
     (model, records), talk = _opened(folder, table, download), Talk()
     _answering(model, folder)
+    if set_:
+        model.tell_as(**ways_of(set_))
+    if attention:
+        write(attention, model.attention_page(records, lang=lang))
     answers = model.answers(records)
     for remark in answers.remarks:
         talk.say(remark)
@@ -403,7 +415,7 @@ def transcribe(
                 advance(1)
             text = found.subtitles(form) if form else found.text + "\n"
             if out:
-                _write(out / f"{file.name if alike else file.stem}.{form or 'txt'}", text)
+                write(out / f"{file.name if alike else file.stem}.{form or 'txt'}", text)
             else:
                 print(text if form or len(files) == 1 else f"{file}\t{text}", end="")
     if bad:

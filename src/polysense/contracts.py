@@ -140,7 +140,8 @@ class Fusion(nn.Module):
             (``fit_out_of_fold``, with an option ``folds``); they are buffers, alike in all members.
         kinds: (late) which kinds of answers it can combine, see ``Task.kind``.
         positions: wants all positions of a view; otherwise views come pooled (T = 1).
-        keeps_positions: the result has T > 1, so tasks that need positions can follow.
+        keeps_positions: the result has T > 1, so tasks that need positions can follow: tokens of the fusion's own, then
+            those of the views in the order of their names.
     """
 
     name: ClassVar[str] = ""
@@ -231,7 +232,7 @@ class Task:
         raise NotImplementedError
 
     def deepen(self, on: bool) -> bool:
-        """Whether heads made from now on have more to train, in a second training that follows the first; none if not ``on``."""
+        """Whether heads made from now on have more to train, in a second training after the first; none if not ``on``."""
         return False
 
     def allow(self, *, download: bool = False, carried: Path | None = None) -> None:

@@ -6,7 +6,7 @@ N records, V views, C classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 
-from . import keep, processes, several
+from . import keep, processes, several, telling
 from .answers import Answers
 from .data import joined
 from .data.cache import Cache
@@ -478,6 +478,71 @@ class Model(ClassifierMixin, Estimator):
         found = [None if part.task.kind == "numbers" else answers[:, part.columns] for part in parts]
         return found if len(parts) > 1 else found[0]
 
+    def tell(self, records: Any, **how: Any) -> np.ndarray:
+        """(N,) texts, their words chosen as is said here rather than as the model was told: ``decoding="beam", beams=8``.
+
+        Args:
+            how: of a task of words, such as decoding, beams, penalty, temperature, top_k, top_p, shortest, longest, no_repeat,
+                seed; see ``polysense list caption``.
+
+        Raises:
+            BadOption: the answers are no words, or there is no such option.
+        """
+        found, tokens = self._in_words(records)
+        return telling.tell(self.network_, self.task_, tokens, found.present_NV, how)
+
+    def tell_as(self, **how: Any) -> Model:
+        """From here on choose words so in every answer, and in ``save``.
+
+        Args:
+            how: as in ``tell``.
+        """
+        self._ready()
+        self._check_words()
+        task = telling.otherwise(self.task_, how)
+        self.network_.become(task)
+        self.task_ = task
+        self.options = {**(self.options or {}), **{f"task.{name}": value for name, value in how.items()}}
+        return self
+
+    def stream(self, record: Mapping[str, Any], **how: Any) -> Iterator[str]:
+        """The text of one record, word by word: ``for part in model.stream(record): print(part, end="")``.
+
+        Args:
+            how: as in ``tell``; a beam search cannot be streamed.
+        """
+        _, tokens = self._in_words([dict(record)])
+        return telling.stream(self.network_, self.task_, tokens, how)
+
+    def attention(self, records: Any, **how: Any) -> list[telling.Looked | None]:
+        """Where the decoder looked before each word, of each record; None where a record has no view.
+
+        Args:
+            how: as in ``tell``.
+
+        Raises:
+            BadOption: the answers are no words, or the decoder looks at no positions.
+        """
+        found, tokens = self._in_words(records)
+        return telling.looked(self.network_, self.task_, tokens, found.present_NV, how)
+
+    def _in_words(self, records: Any) -> tuple[Gathered, Encoded]:
+        """What is read of records whose answer is words."""
+        self._ready()
+        self._check_words()
+        _, found, tokens = self._read(self._some(records), rivals=False)
+        return found, tokens
+
+    def _check_words(self) -> None:
+        if self.task_.kind != "words":
+            raise BadOption(f"the task {self.task_.name} does not answer with words, so there is nothing to choose")
+
+    def _some(self, records: Any) -> Records:
+        """Records, also those of which nothing is known."""
+        if isinstance(records, list) and records and not any(records):
+            records = [dict.fromkeys(self.schema_.views[0].columns)] * len(records)
+        return as_records(records)
+
     def task_decode(self, answers: np.ndarray) -> list[Any]:
         """Answers -> predictions as the target holds them."""
         self._ready()
@@ -486,9 +551,7 @@ class Model(ClassifierMixin, Estimator):
     def answers(self, records: Any) -> Answers:
         """Answers with what was found in the records: presence, unreadable cells, remarks."""
         self._ready()
-        if isinstance(records, list) and records and not any(records):  # nothing known of any record
-            records = [dict.fromkeys(self.schema_.views[0].columns)] * len(records)
-        records = as_records(records)
+        records = self._some(records)
         cells, found, tokens = self._read(records, rivals=beside.needed(self.regressions_))
         answers = self.task_.parts()[0].task.yardstick().constant(self.task_.nothing(), 0)
         if len(records):
@@ -605,7 +668,10 @@ class Model(ClassifierMixin, Estimator):
             evaluation, title=title or say("title", target=say("comma").join(self._targets()) or say("target"), source=source),
             lang=lang, history=self.history_,
             mistakes={
-                name: with_cells([*one["mistakes"], *({**said, "spread": True} for said in one.get("said", ()))], cells)
+                name: with_cells([
+                    *one["mistakes"],
+                    *({**said, "spread": True} for said in self._with_words(one.get("said", ()), records, cells)),
+                ], cells)
                 for name, one in by_target(evaluation)
             },
             data=self.data_report_,
@@ -614,6 +680,46 @@ class Model(ClassifierMixin, Estimator):
                 fingerprint(self.network_), {part.name: part.task.kind for part, _ in shares},
             ),
         )
+
+    def _with_words(
+        self, shown: Sequence[Mapping[str, Any]], records: Records, cells: Mapping[str, Cells]
+    ) -> Sequence[Mapping[str, Any]]:
+        """Records that are shown, each with where its words looked, if the decoder looks."""
+        if not shown or not getattr(self.task_, "looks", False):
+            return shown
+        from .judge.looked import PIXELS, with_strips
+
+        rows, images = [one["row"] for one in shown], [name for name, mine in cells.items() if mine.view.modality == "image"]
+
+        def pictures(row: int) -> dict[str, np.ndarray]:
+            found = {name: cells[name].values([row], PIXELS)[0] for name in images}
+            return {name: value for name, value in found.items() if value is not None}
+
+        return with_strips(shown, rows, self.attention(records.take(rows)), pictures)
+
+    def attention_page(self, records: Any, title: str = "", lang: str = "en", most: int = 24) -> str:
+        """Texts of records, spread evenly over a table, with where each word looked, as one HTML page.
+
+        Args:
+            title: heading.
+            lang: en or zh.
+            most: records that are shown.
+
+        Raises:
+            BadOption: the answers are no words, or the decoder looks at no positions.
+        """
+        from .judge.gallery import with_cells
+        from .judge.report import pages_of_words
+
+        self._ready()
+        records = as_records(records)
+        if not getattr(self.task_, "looks", False):
+            raise BadOption(f"the model (task {self.task_.name}) looks at no positions; task.decoder=attend and transformer do")
+        rows = np.unique(np.linspace(0, len(records) - 1, min(most, len(records))).astype(int)).tolist()
+        cells = read_cells(records, self.schema_)
+        said = self.predict(records.take(rows)) if rows else []
+        shown = [{"row": row, "prediction": str(text)} for row, text in zip(rows, said, strict=True)]
+        return pages_of_words(with_cells(self._with_words(shown, records, cells), cells), title or records.source, lang)
 
     def _evaluation(
         self, found: Gathered, tokens: Encoded, rows: np.ndarray, targets: Sequence[Any],

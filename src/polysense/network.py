@@ -8,7 +8,8 @@ M members, B records, V views, T positions, W an encoder's width, D the common w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -301,6 +302,14 @@ class Members(nn.Module):
             self._plain = (where, made)
         return self._plain[1]
 
+    def alone(self, m: int = 0) -> nn.Module:
+        """One member as a module of its own, in evaluation mode."""
+        return self._copies(self.state_of())[m]
+
+    def forget(self) -> None:
+        """Make the members' own modules anew when they are next needed: something beside their numbers has changed."""
+        self._plain = ((), ())
+
     def forward(self, *args: Any, mapped: Sequence[Any] = ()) -> Tensor:
         """Args are shared by the members; ``mapped`` come after them, one slice for each."""
         state = self.state_of()
@@ -396,7 +405,7 @@ class Network(nn.Module):
         if self.mixup and self.training:
             tokens, targets = mix(tokens, targets, self.mixup)
         x, mask = self._split(tokens)
-        if not self.drop:
+        if not self.drop or self.task.forced and len(self.views) == 1:  # of one view nothing can be hidden
             return self.members(x, mask, targets)
         present_BV = torch.stack([mask[view].any(1) for view in self.views], 1)
         keep_MBV = hide(present_BV.expand(self.members.count, *present_BV.shape), self.drop)
@@ -424,6 +433,28 @@ class Network(nn.Module):
         """(B, K): figures of each record while the target is given, see ``Task.force``; one member."""
         x, mask = self._split(tokens)
         return self.members(x, mask, targets, None, True)[0]
+
+    @contextmanager
+    def under(self, task: Task) -> Iterator[None]:
+        """Within it answers are those of another task with the same head, such as one that chooses words otherwise."""
+        own = self.task
+        self.become(task)
+        try:
+            yield
+        finally:
+            self.become(own)
+
+    def become(self, task: Task) -> None:
+        """Answer as another task with the same head says from here on."""
+        self.task = self.members.skeleton.task = task
+        self.members.forget()
+
+    def inside(self, tokens: Mapping[str, Tokens]) -> tuple[nn.Module, Tokens, dict[str, int]]:
+        """The first member by itself, its fused tokens, and {view: positions among them}, behind the fusion's own."""
+        core = self.members.alone()
+        x, mask = self._split(tokens)
+        parts = core.trunk.project({view: Tokens(x[view], mask[view]) for view in x})
+        return core, core.trunk.fusion(parts), {view: parts[view].x.shape[1] for view in self.views}
 
     def matrices(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """The trainable parameters that are matrices, and the rest: norms, shifts, learned vectors of views."""

@@ -37,6 +37,19 @@ def settings_of(
     return settings
 
 
+def ways_of(given: list[str]) -> dict[str, Any]:
+    """{option of the task: value} of what was typed."""
+    from .errors import BadOption
+
+    found = {}
+    for key, value in _pairs(given, "--set").items():
+        section, dot, name = key.partition(".")
+        if section != "task" or not dot:
+            raise BadOption(f"--set {key} is settled when a model learns; here only task.NAME of a task of words may change")
+        found[name] = _value(value)
+    return found
+
+
 def _pairs(texts: list[str], option: str) -> dict[str, str]:
     from .errors import BadOption
 

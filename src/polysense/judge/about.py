@@ -96,13 +96,31 @@ def mistakes(say: Words, shown: Sequence[Mapping[str, Any]]) -> str:
     told, words = next((both for key, both in kinds.items() if any(key in one for one in shown)), ("taken", "mistakes_words"))
     cards = "".join(
         "<article><header>"
-        + say(told, truth=f'<span class="truth">{_said(say, one.get("truth"))}</span>',
+        + say(told if "truth" in one else "only_said", truth=f'<span class="truth">{_said(say, one.get("truth"))}</span>',
               said=f'<span class="guess">{_said(say, one.get("prediction"))}</span>')
-        + f'<small>{_how_far(say, one)}</small></header>{_cells(say, one.get("cells", ()), one.get("row"))}</article>'
+        + f'<small>{_how_far(say, one)}</small></header>{_cells(say, one.get("cells", ()), one.get("row"))}'
+        + f'{_looked(say, one.get("looked"))}</article>'
         for one in shown
     )
-    words = "said_words" if any(one.get("spread") for one in shown) else words
+    words = "said_words" if any(one.get("spread") or "truth" not in one for one in shown) else words
     return f'<p>{say(words)}</p><div class="gallery">{cards}</div>' if cards else ""
+
+
+def _looked(say: Words, words: Sequence[Mapping[str, Any]] | None) -> str:
+    """A text word by word: where in the picture each looked, and how much of it came from each view."""
+    if not words:
+        return ""
+    several, body = any(len(one["shares"]) > 1 for one in words), ""
+    for one in words:
+        word = escape(one["word"]) or say("end_of_text")
+        picture = one.get("image_jpeg_bytes")
+        seen = f'<img alt="{say("looked_at", word=word)}" src="{_data_uri("image/jpeg", picture)}">' if picture else ""
+        shares = "".join(
+            f"<small>{escape(str(view))} {say('percent', value=f'{100 * share:.0f}')}</small>"
+            for view, share in one["shares"].items()
+        ) if several else ""
+        body += f"<figure>{seen}<figcaption><b>{word}</b>{shares}</figcaption></figure>"
+    return f'<div class="cell"><span class="column">{say("looked")}</span><div class="looked">{body}</div></div>'
 
 
 def _how_far(say: Words, one: Mapping[str, Any]) -> str:
@@ -111,6 +129,8 @@ def _how_far(say: Words, one: Mapping[str, Any]) -> str:
         return say("row_off", row=one.get("row"), error=f"{one['error']:+.4g}".replace("-", "−"))
     if "likeness" in one:
         return say("row_like", row=one.get("row"), likeness=f"{one['likeness']:.2f}")
+    if "probability" not in one:
+        return say("row_only", row=one.get("row"))
     return say("row_said", row=one.get("row"), probability=say("percent", value=_sure(one["probability"])))
 
 

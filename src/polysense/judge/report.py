@@ -73,8 +73,19 @@ def html(
         f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{words}</h2>{body}</section>'
         for name, words, body in found
     )
+    return _page(say, title, f"""<nav class="side" aria-label="{say('contents')}"><b>{say('contents')}</b>
+<ol>{contents}</ol></nav>
+<header class="top"><h1>{escape(title)}</h1>{summary}
+<details class="side"><summary>{say('contents')}</summary>
+<nav aria-label="{say('contents')}"><ol>{contents}</ol></nav></details>
+</header>
+<main>{sections}</main>""")
+
+
+def _page(say: Words, title: str, body: str) -> str:
+    """A complete document without outside resources."""
     return f"""<!DOCTYPE html>
-<html lang="{'zh-CN' if lang == 'zh' else lang}">
+<html lang="{'zh-CN' if say.language == 'zh' else say.language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -84,16 +95,21 @@ def html(
 <style>{STYLE}</style>
 </head>
 <body><div class="page">
-<nav class="side" aria-label="{say('contents')}"><b>{say('contents')}</b><ol>{contents}</ol></nav>
-<header class="top"><h1>{escape(title)}</h1>{summary}
-<details class="side"><summary>{say('contents')}</summary>
-<nav aria-label="{say('contents')}"><ol>{contents}</ol></nav></details>
-</header>
-<main>{sections}</main>
+{body}
 <footer class="fine">{say('made_by')}</footer>
 </div></body>
 </html>
 """
+
+
+def pages_of_words(shown: Sequence[Mapping[str, Any]], title: str, lang: str = "en") -> str:
+    """What a model says of some records, each with where its words looked, as a page.
+
+    Args:
+        shown: row, prediction, cells, looked.
+    """
+    say = Words(lang)
+    return _page(say, title, f"<main><section>{about.mistakes(say, shown)}</section></main>")
 
 
 def _of_target(

@@ -94,6 +94,8 @@ article header { border-bottom: 1px solid var(--faint); padding-bottom: .5rem; m
 article small { display: block; } .truth { font-weight: 650; } .guess { font-weight: 650; color: var(--bad); }
 .cell { margin: .5rem 0 0; } .cell img { display: block; max-width: 100%; max-height: 11rem; margin: 0 auto;
   border-radius: .25rem; background: #fff; }
+.looked { display: flex; flex-wrap: wrap; gap: .35rem; } .looked figure { margin: 0; max-width: 6rem; font-size: .8rem; }
+.looked img { max-height: 5.5rem; } .looked figcaption b { font-weight: 600; }
 .column { color: var(--soft); font-size: .82rem; display: block; line-height: 1.4; }
 .absent { color: var(--soft); font-style: italic; } :lang(zh) .absent, :lang(zh) em { font-style: normal; }
 :lang(zh) em { font-weight: 600; }

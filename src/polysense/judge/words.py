@@ -296,6 +296,8 @@ WORDS["en"] |= {
                          "this table, so compare it on the same records only; BLEU-4 goes from 0 to 100.",
     "s_said": "Said and meant", "said_words": "Records spread evenly over the table, beside what the model says of them.",
     "s_mistakes_words": "Farthest off", "texts_words": "The records whose text is least like what should have been said.",
+    "looked": "where it looked before each word", "looked_at": "where it looked before: {word}", "end_of_text": "(end)",
+    "only_said": "said: {said}", "row_only": "row {row}",
     "beside": "meant: {truth}<br>said: {said}", "row_like": "row {row}, likeness (ROUGE-L) {likeness}",
 }
 WORDS["zh"] |= {
@@ -346,6 +348,8 @@ WORDS["zh"] |= {
                          "参考文本中的稀有程度加权，只宜在同样的记录上比较；BLEU-4 从 0 到 100。",
     "s_said": "所说与应说", "said_words": "均匀取自全表的记录，以及模型对它们所说的话。",
     "s_mistakes_words": "相差最远", "texts_words": "所说与应说最不相像的记录。",
+    "looked": "说每个词之前看了哪里", "looked_at": "说“{word}”之前看了哪里", "end_of_text": "（完）",
+    "only_said": "说：{said}", "row_only": "第 {row} 行",
     "beside": "应说：{truth}<br>所说：{said}", "row_like": "第 {row} 行，相似度（ROUGE-L）{likeness}",
 }
 

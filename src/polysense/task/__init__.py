@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor, nn
 
 from ..contracts import State, Task
-from ..errors import BadTable
+from ..errors import BadOption, BadTable
 from ..metrics.texts import CAPTION, Texts
-from ..vocabulary import Vocabulary
+from ..tokens import Tokens
+from ..vocabulary import STOP, Vocabulary
 
 
 class Words(Task):
@@ -27,10 +29,14 @@ class Words(Task):
 
     Class attributes:
         measures: of ``metrics.texts``; the first is the main one.
+        looks: ``looked`` says something.
+        free: names of options that may change after learning: how words are chosen.
     """
 
     averages, late, forced = False, False, True
     measures: ClassVar[tuple[str, ...]] = CAPTION
+    looks: bool = False
+    free: ClassVar[tuple[str, ...]] = ()
     normalise: str = "basic"
     longest: int
     pieces: Vocabulary
@@ -75,10 +81,6 @@ class Words(Task):
         """(L,) numbers of the most frequent text."""
         return self.pieces.rows([self.frequent], self.longest)[0]
 
-    def nothing(self) -> str:
-        """The most frequent text, whole."""
-        return self.frequent
-
     def restore(self, answers: np.ndarray) -> np.ndarray:
         """(N, L) numbers -> (N,) object: texts."""
         found = np.empty(len(answers), object)
@@ -87,6 +89,23 @@ class Words(Task):
 
     def decode(self, answers: np.ndarray) -> list[Any]:
         return [str(text) for text in answers]
+
+    def words_of(self, numbers: Sequence[int]) -> list[str]:
+        """The pieces of a row, each as it is read, and "" for its end, if it has one."""
+        long = list(numbers).index(STOP) if STOP in numbers else len(numbers)
+        return [self.pieces.decode([number]) for number in numbers[:long]] + [""] * (long < len(numbers))
+
+    def stream(self, head: nn.Module, fused: Tokens) -> Iterator[Tensor]:
+        """Words (B,) one after the other.
+
+        Raises:
+            BadOption: this task says all at once.
+        """
+        raise BadOption(f"the task {self.name} does not say its words one by one; call predict")
+
+    def looked(self, head: nn.Module, fused: Tokens, said: Tensor) -> Tensor | None:
+        """(B, L, T): how much each word (B, L) came from each fused position; None where it looks at none."""
+        return None
 
     def watch(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Loss of a piece and the share of pieces that are right, the pieces before being given.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..vocabulary import STOP, Vocabulary
 from . import Words, references
 from .caption_large import BRIDGES, PRECISIONS, Writer
 from .caption_net import DECODERS
-from .caption_say import How, say
+from .caption_say import How, say, steps
 
 DECODINGS = ("greedy", "beam", "sample")
 #: The value of ``task.decoder`` that takes a language model.
@@ -86,6 +86,7 @@ class Caption(Words):
     kind = "words"
     fusion = "tokens"
     training = {"epochs": 60, "average": 5}
+    free = tuple(How.__dataclass_fields__)
 
     def __init__(
         self, *, decoder: str = "transformer", split: str = "word", vocabulary: int = 8_000, width: int = 192, depth: int = 2,
@@ -104,6 +105,7 @@ class Caption(Words):
                 model, lora=lora, bridge=bridge, prompt=prompt, queries=queries, depth=depth, heads=heads, precision=precision
             )
         self.needs_positions = True if self.writer else DECODERS[decoder].needs_positions
+        self.looks = not self.writer and self.needs_positions
 
     def fit(self, values: Sequence[Any]) -> None:
         self.learn(values, self.split, self.vocabulary)
@@ -168,6 +170,14 @@ class Caption(Words):
             say(head, Tokens(*(None if part is None else part[i : i + size] for part in parts)), how)
             for i in range(0, len(fused.x), size)
         ])
+
+    def stream(self, head: nn.Module, fused: Tokens) -> Iterator[Tensor]:
+        if self.decoding == "beam":
+            raise BadOption("a beam search knows its text only at the end; to stream it choose decoding='greedy' or 'sample'")
+        return (words_B for words_B, _ in steps(head, fused, self.how()))
+
+    def looked(self, head: nn.Module, fused: Tokens, said: Tensor) -> Tensor | None:
+        return head(fused, said)[1]
 
     def how(self) -> How:
         """How words are chosen."""

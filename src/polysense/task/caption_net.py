@@ -33,7 +33,7 @@ class Decoder(nn.Module):
         dropout: share of activations dropped in training.
 
     Class attributes:
-        needs_positions: reads single positions; otherwise the pooled record.
+        needs_positions: reads single positions, and says where it looked; otherwise the pooled record.
         together: texts that are said at a time; each step holds K scores of every one.
 
     forward: fused (B, T, D), words (B, L) -> scores (B, L, K), each given the words before; looked (B, L, T) or None
