@@ -19,7 +19,7 @@ from polysense.judge.looked import lit, strip
 from polysense.learn.nearest import Nearest
 from polysense.metrics.texts import Texts
 from polysense.registry import tasks
-from polysense.task.caption_net import DECODERS
+from polysense.task.caption_net import DECODERS, Decoder
 from polysense.task.caption_say import How, allowed, drawn, say, steps
 from polysense.tokens import Tokens
 from polysense.vocabulary import START, STOP, UNKNOWN, Vocabulary
@@ -182,14 +182,15 @@ def test_the_loss_is_the_mean_over_words_and_the_end():
     task = tasks.make("caption", width=16, heads=2, dropout=0.0, smoothing=0.0, longest=6)
     task.fit(["a red car", "one"])
 
-    class Alike(torch.nn.Module):
+    class Alike(Decoder):
         def forward(self, fused, words):
             return torch.zeros(*words.shape, len(task.pieces)), None
 
     targets = {"words": torch.as_tensor(task.encode(["a red car", ["one", "a car"], None])["words"])}
-    loss, expected = task.loss(Alike(), record(3), targets), np.log(len(task.pieces))
+    alike = Alike(2, len(task.pieces), width=8, dropout=0.0)
+    loss, expected = task.loss(alike, record(3), targets), np.log(len(task.pieces))
     assert loss.tolist() == pytest.approx([expected, expected, 0.0])
-    figures = task.force(Alike(), record(3), targets)
+    figures = task.force(alike, record(3), targets)
     assert figures[:, 1].tolist() == [4, 5, 0]  # three words and an end; one and an end, two and an end
     assert task.watch(figures.numpy(), {})["loss"] == pytest.approx(expected)
 
