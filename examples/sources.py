@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,23 @@ def stamps(folder: Path) -> Path:
         except PolysenseError as error:
             raise SystemExit(str(error)) from None
     return folder
+
+
+def prompts(folder: Path) -> list[dict[str, str]]:
+    """What a telephone exchange says, with its words: 551 prompts of one voice, 8 kHz, CC BY-SA 3.0 (Asterisk's core sounds).
+
+    Rows of sound, text and group; equal texts have one group. Beeps and the like, which have no words, are left out.
+    """
+    listed = from_apt("asterisk-core-sounds-en", folder, wanted="usr/share/doc/asterisk-core-sounds-en")
+    sounds = from_apt("asterisk-core-sounds-en-wav", folder, wanted="usr/share/asterisk/sounds/en_US_f_Allison")
+    rows, groups = [], {}
+    for line in gzip.decompress((listed / "core-sounds-en.txt.gz").read_bytes()).decode("utf-8", "replace").splitlines():
+        name, colon, text = line.partition(": ")
+        file, text = sounds / f"{name}.wav", text.partition("[")[0].strip()
+        if colon and text and file.is_file():
+            plain = " ".join("".join(sign if sign.isalnum() else " " for sign in text.lower()).split())
+            rows.append({"sound": str(file), "text": text, "group": str(groups.setdefault(plain, len(groups)))})
+    return rows
 
 
 def fetched(package: str, command: list[str], shown: list[str], folder: Path, pattern: str) -> Path:

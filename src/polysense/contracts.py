@@ -211,6 +211,19 @@ class Task:
     averages: bool = True
     late: bool = True
     classes: Sequence[Any] = ()
+    hears: Sequence[str] = ()
+
+    def see(self, views: Mapping[str, str]) -> None:
+        """Told {view: modality} before ``fit``; refuses a table that it cannot answer from.
+
+        Where it sets ``hears``, to some of the views, it is given the positions of these alone.
+        """
+
+    def suits(self, modality: str) -> Sequence[tuple[str, dict[str, Any]]]:
+        """Encoders with options, told after ``fit``, for a view of that modality where the user names none: the first that is
+        on disk. Nothing leaves the choice to the modality.
+        """
+        return ()
 
     def parts(self) -> list[Part]:
         """Its targets, each with its own task: itself, or those of which it is made. They are judged one by one."""

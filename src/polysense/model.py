@@ -45,18 +45,21 @@ from .judge.each import asked, by_target, evaluate_each
 from .judge.facts import data_facts, fingerprint, made_facts, shown_made
 from .learn import beside, pseudo, quality
 from .learn.begin import begin
-from .learn.choose import full_name
+from .learn.choose import full_name, suited
 from .learn.deepen import deepen
 from .learn.features import Encoded, Views, answer, encode
 from .learn.gather import Gathered, fit_conditions
 from .learn.job import Job
 from .learn.late import fit_late, fresh, out_of_fold, sentences
+from .learn.lengths import check_lengths
 from .learn.plan import AUTO, check_several, fitting_options, named_views
+from .learn.timing import words_of
 from .learn.trial import Judge, fitting, try_encoders
 from .learn.tune import Verdict, weigh_each
 from .metrics import Resamples
 from .network import Encoders, Network
 from .registry import tasks
+from .subtitles import Word
 from .talk import Talk, counted
 
 
@@ -232,6 +235,7 @@ class Model(ClassifierMixin, Estimator):
         self._open_cells(job)
         job.task = tasks.make(job.name, **job.plan.options["task"])
         job.task.allow(download=self.download)
+        job.task.see({view.name: view.modality for view in job.schema.views})
         job.targets = [value for table in job.tables for value in table.targets]
         job.task.fit([job.targets[i] for i in job.train_rows])
         target = job.names[0] if job.names else None
@@ -251,17 +255,20 @@ class Model(ClassifierMixin, Estimator):
 
     def _named(self, job: Job, cache: Cache) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
         """The encoders that the user named, those that "auto" found among them, their options, and why these."""
-        named = named_views(self.encoders, sorted(job.cells))
+        named, options, reasons = suited(
+            job.task, named_views(self.encoders, sorted(job.cells)), job.plan.options,
+            {view.name: view.modality for view in job.schema.views},
+        )
         wanted = sorted(view for view, given in named.items() if isinstance(given, str) and given == AUTO)
         if not wanted:
-            return named, job.plan.options, {}
+            return named, options, reasons
         elder = self._elder  # several seeds choose once; several folds each for themselves, as their own records tell
         job.tried = elder.made_["tried"] if elder else job.kept.stage("tried", lambda: try_encoders(
             wanted, job.plan.options, job.cells, job.train_rows, job.valid_rows, Judge(job.task, job.targets, self.seed),
             how=job.plan.auto, training=job.plan.training, seed=self.seed, cache=cache, say=job.talk.say, bar=job.talk.bar,
         ), lambda facts: facts, lambda facts: facts)
         named |= {view: facts["chosen"] for view, facts in job.tried.items()}
-        return named, job.plan.options | fitting(job.plan.options, job.tried), {view: "auto" for view in wanted}
+        return named, options | fitting(options, job.tried), reasons | {view: "auto" for view in wanted}
 
     def _train(self, job: Job) -> None:
         """Train the network on the frozen features and the prepared cells."""
@@ -271,6 +278,11 @@ class Model(ClassifierMixin, Estimator):
         job.network = self._network(job, encoders)
         job.views = job.found.views(conditions)
         self._fit_late(job, lambda fresh: Network(fresh, job.plan.fusion, job.task, **{**shape, "members": 1}))
+        if job.task.hears:
+            check_lengths(
+                job.network, job.views, job.task.needed(job.labels), job.train_rows, lambda row: row_name(job.tables, row),
+                job.talk.say,
+            )
         job.history = self._learn(job, job.labels, job.train_rows, job.kept)
 
     def _network(self, job: Job, encoders: Encoders) -> Network:
@@ -459,6 +471,19 @@ class Model(ClassifierMixin, Estimator):
             found[:] = said
             return found
         return np.array(said)
+
+    def words(self, records: Any) -> list[list[Word]]:
+        """Of every record the words that are said in its sound, each with its start and end in seconds.
+
+        Raises:
+            BadOption: the task hears no sounds.
+        """
+        self._ready()
+        if not self.task_.hears:
+            raise BadOption(f"the task {self.task_.name} tells no words in time; fit one with task='transcribe'")
+        records = as_records(records)
+        cells, _, tokens = self._read(records, rivals=False)
+        return [words_of(self.network_, tokens.take(np.array([row])), cells, row) for row in range(len(records))]
 
     def predict_proba(self, records: Any) -> np.ndarray | list[np.ndarray | None]:
         """(N, C) probabilities in the order of ``classes_``; the training prior where nothing is present.

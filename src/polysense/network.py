@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -173,7 +174,7 @@ class Core(nn.Module):
         if targets is None:
             return self._answer(parts)
         if forced:
-            return self.task.force(self.head, self.trunk.fusion(parts), targets)
+            return self.task.force(self.head, self._fused(parts), targets)
         if self.trunk.fusion.apart:
             return self._apart(parts, targets)
         if keep_BV is None:
@@ -211,9 +212,18 @@ class Core(nn.Module):
         share_B = torch.where(mixed_B, own.pop(SHARE), 1.0)
         return share_B * loss(own) + (1 - share_B) * loss(other)
 
+    def scores(self, x: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> Any:
+        """What the task scores at every position, where it does so."""
+        return self.task.scores(self.head, self._fused(self.trunk.project({view: Tokens(x[view], mask[view]) for view in x})))
+
+    def _fused(self, parts: Mapping[str, Tokens]) -> Tokens:
+        """Tokens of the record; of some views alone where the task hears no others."""
+        fused = self.trunk.fusion(parts)
+        return only_of_views(fused, parts, self.task.hears) if self.task.hears else fused
+
     def _answer(self, parts: Mapping[str, Tokens]) -> Tensor:
         if not self.late:
-            return self.task.answer(self.head, self.trunk.fusion(parts))
+            return self.task.answer(self.head, self._fused(parts))
         answers_BVC = torch.stack([self.task.answer(self.heads[view], parts[view]) for view in parts], 1)
         mask_BV = torch.stack([part.present for part in parts.values()], 1)
         return self.trunk.fusion.combine(answers_BVC, mask_BV, self.prior)
@@ -229,7 +239,7 @@ class Core(nn.Module):
     def _loss(self, parts: Mapping[str, Tokens], targets: Mapping[str, Tensor], distil: float = 0.0) -> Tensor:
         if self.late:
             return self._judged(partial(self.task.answer_loss, self._answer(parts)), targets, parts)
-        fused = self.trunk.fusion(parts)
+        fused = self._fused(parts)
         loss = self._judged(partial(self.task.loss, self.head, fused), targets, parts)
         if distil:
             half = len(loss) // 2
@@ -240,6 +250,22 @@ class Core(nn.Module):
             lesson = self.task.teach(self.head, masked, self.task.answer(self.head, full).detach())
             loss = loss + distil * torch.cat([torch.zeros_like(lesson), lesson])
         return loss
+
+
+def only_of_views(fused: Tokens, parts: Mapping[str, Tokens], views: Sequence[str]) -> Tokens:
+    """The positions of some views, of a fusion that keeps those of all, in order of their names, behind its own.
+
+    >>> one, two = (Tokens(torch.full((1, 2, 1), x), torch.ones(1, 2, dtype=torch.bool)) for x in (1.0, 2.0))
+    >>> both = Tokens(torch.tensor([[[0.0], [1.0], [1.0], [2.0], [2.0]]]), torch.ones(1, 5, dtype=torch.bool))
+    >>> only_of_views(both, {"a": one, "b": two}, ["b"]).x.flatten().tolist()
+    [2.0, 2.0]
+    """
+    order = sorted(parts)
+    ends = [fused.x.shape[1] - sum(parts[later].x.shape[1] for later in order[i + 1 :]) for i in range(len(order))]
+    kept = [
+        slice(end - parts[view].x.shape[1], end) for view, end in zip(order, ends, strict=True) if view in views
+    ]
+    return Tokens(*(torch.cat([half[:, part] for part in kept], 1) for half in (fused.x, fused.mask)))
 
 
 class Members(nn.Module):
@@ -287,6 +313,10 @@ class Members(nn.Module):
         with torch.no_grad():
             for name, value in module.named_buffers():
                 getattr(self, _key(f"{part}.{name}")).copy_(value)
+
+    def first(self) -> nn.Module:
+        """The first member as a module of its own, to be asked and not to be trained."""
+        return self._copies(self.state_of())[0]
 
     def _copies(self, state: dict[str, Tensor]) -> tuple[nn.Module, ...]:
         """The members as modules of their own over the same numbers; made anew when these have moved."""
@@ -416,11 +446,12 @@ class Network(nn.Module):
         x, mask = self._split(tokens)
         anything_B = torch.stack([mask[view].any(1) for view in self.views], 1).any(1)
         if self.task.forced and not anything_B.all():  # answers are dear: none is made in vain
-            prior = torch.as_tensor(self.task.prior(), device=anything_B.device)
-            answers = prior.expand(len(anything_B), *prior.shape).clone()
+            answers = torch.as_tensor(self.task.prior(), device=anything_B.device).expand(len(anything_B), -1)
             if anything_B.any():
                 kept = ({view: part[anything_B] for view, part in half.items()} for half in (x, mask))
-                answers[anything_B] = self.members(*kept)[0]
+                said = self.members(*kept)[0]
+                answers = F.pad(answers, (0, max(0, said.shape[1] - answers.shape[1])))  # 0 ends a text
+                answers = answers.index_put((anything_B,), F.pad(said, (0, answers.shape[1] - said.shape[1])))
             return answers
         answers = self.members(x, mask)
         mean = answers.mean(0) if self.task.averages else answers[0]

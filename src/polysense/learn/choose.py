@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..contracts import Encoder
+from ..contracts import Encoder, Task
 from ..data.reading import Cells
 from ..errors import BadModel, BadOption, BadTable
 from ..layers import safe
-from ..modality.towers import default_encoder
+from ..modality.towers import default_encoder, on_disk
+from ..modality.towers_known import BY_NAME
 from ..own import Own
 from ..registry import encoders as encoder_shelf
 from ..registry import modalities
@@ -73,6 +74,28 @@ def choose_encoders(
         say(f"{name_of[view]} <- {encoder.name}: {reason.replace('--encoder VIEW=', f'--encoder {view}=')}")
         made[view] = encoder
     return made
+
+
+def suited(
+    task: Task, named: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]], modality: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """Encoders, their options and the reason, with those that suit the task where the user names none.
+
+    Args:
+        named: {view: what the user named}.
+        modality: {view: modality}, of all views.
+    """
+    found, more, reasons = dict(named), dict(options), {}
+    for view, kind in modality.items():
+        if view in named:
+            continue
+        for name, mine in task.suits(kind):
+            tower = BY_NAME.get(mine.get("tower", ""))
+            if tower is None or on_disk(tower):
+                found[view], reasons[view] = name, f"suits the task {task.name}"
+                more[view] = {**mine, **more.get(view, {})}
+                break
+    return found, more, reasons
 
 
 def own_encoder(module: torch.nn.Module, modality: str, options: Mapping[str, Any]) -> Encoder:

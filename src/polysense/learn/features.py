@@ -368,6 +368,9 @@ def answer(network: Network, tokens: Encoded, present_NV: np.ndarray, batch: int
             said = network.answers(part).cpu().numpy()
             if not len(answers):  # one array from the start: many small ones that stay would hold the memory between them
                 answers = np.empty((len(present_NV), *said.shape[1:]), said.dtype)
+            if network.task.forced:  # texts of any length, ended by 0
+                width = max(answers.shape[1], said.shape[1])
+                answers, said = (np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in (answers, said))
             answers[some] = said
     return answers
 

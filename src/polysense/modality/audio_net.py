@@ -19,7 +19,7 @@ from ..layers import CELLS, Block, Recurrent, positions
 from ..registry import encoders
 from ..tokens import Tokens
 from . import amount, choice, several, share, whole
-from .audio_signal import HOP, HZ, deltas, faster, hidden, log_mel, mfcc, noisy, shifted, trimmed, window_starts
+from .audio_signal import HOP, HZ, deltas, faster, hidden, log_mel, mfcc, noisy, once, shifted, trimmed, window_starts
 
 #: Decibels between the loudest and the softest noise that is added.
 RANGE = 20.0
@@ -40,6 +40,8 @@ class Hearing(Encoder):
         seconds: of a sound that are heard at a time, from its beginning.
         hop: seconds from one window of ``seconds`` to the next, until the whole sound is heard, the tokens of all windows
             one after the other; 0 hears the first window only.
+        once: of windows that overlap (``hop`` below ``seconds``) keep each moment once, from the window in which it lies
+            farther from the ends.
         trim: decibels below the loudest 10 ms at which both ends are cut as silence; 0 cuts nothing.
         augment: hide up to a fifth of the time and of the mel bands in training (Park et al. 2019, arXiv:1904.08779).
         noise: white noise on half of the sounds in training, at a ratio of signal to noise from this many decibels to 20
@@ -53,7 +55,8 @@ class Hearing(Encoder):
 
     def __init__(
         self, *, input: str = "logmel", bands: int = 64, coefficients: int = 20, deltas: int = 0, merge: int = 2,
-        seconds: int = 10, hop: float = 0.0, trim: float = 0.0, augment: bool = True, noise: float | None = None,
+        seconds: int = 10, hop: float = 0.0, once: bool = False, trim: float = 0.0, augment: bool = True,
+        noise: float | None = None,
         shift: float = 0.0, speed: float = 1.0,
     ) -> None:
         super().__init__()
@@ -61,7 +64,7 @@ class Hearing(Encoder):
         self.coefficients, self.deltas = whole("coefficients", coefficients), whole("deltas", deltas, 0)
         self.merge, self.seconds = whole("merge", merge), whole("seconds", seconds)
         self.hop, self.trim = amount("hop", hop), amount("trim", trim)
-        self.augment = bool(augment)
+        self.augment, self.once = bool(augment), bool(once)
         self.noise = None if noise is None else amount("noise", noise)
         self.shift, self.speed = amount("shift", shift), amount("speed", speed, 1.0)
         if self.deltas > 2:
@@ -184,10 +187,18 @@ class Hearing(Encoder):
         if self.training and self.augment:
             x_NF = hidden(x_NF, mask_ST, bands=self.bands if self.input == "logmel" else -1)
         x_ND, tokens_S = self._read(x_NF, mask_ST)
-        mask_BT = _mask(torch.bincount(record_S, tokens_S, minlength=len(batch["mask"])).long())
         step_N = torch.arange(int(tokens_S.max()), device=x_NF.device).expand(len(tokens_S), -1)[_mask(tokens_S)]
         start_N = (window_S * round(self.hop * HZ)).repeat_interleave(tokens_S) / HZ
         second_N = start_N + (step_N + 0.5) * self.stride * self.merge * HOP / HZ
+        tokens_B = torch.bincount(record_S, tokens_S, minlength=len(batch["mask"])).long()
+        if self.once and self.hop:
+            rows_N = record_S.repeat_interleave(tokens_S)
+            ends_S = torch.cat([record_S[1:] != record_S[:-1], torch.ones_like(record_S[:1], dtype=torch.bool)])
+            kept_N = once(second_N, start_N, window_S.repeat_interleave(tokens_S) == 0, ends_S.repeat_interleave(tokens_S),
+                          self.seconds, self.hop)
+            x_ND, second_N = x_ND[kept_N], second_N[kept_N]
+            tokens_B = torch.bincount(rows_N[kept_N], minlength=len(batch["mask"]))
+        mask_BT = _mask(tokens_B)
         x_BTD = x_ND.new_zeros(*mask_BT.shape, self.dim).index_put((mask_BT,), x_ND)
         place_BT = second_N.new_zeros(mask_BT.shape).index_put((mask_BT,), second_N)
         return Tokens(x_BTD, mask_BT, place=place_BT[..., None])

@@ -152,6 +152,24 @@ def window_starts(samples: int, window: int, hop: int) -> list[int]:
     return [i * hop for i in range(more + 1)]
 
 
+def once(second: Tensor, start: Tensor, first: Tensor, last: Tensor, seconds: float, hop: float) -> Tensor:
+    """Which tokens stay so that each moment of overlapping windows is there once: half of an overlap from either window.
+
+    Args:
+        second: of each token, from the beginning of the sound.
+        start: of its window.
+        first, last: bool, its window is the sound's first, last.
+        seconds: of a window.
+        hop: seconds from one window to the next.
+
+    >>> at, start = torch.tensor([0.5, 1.5, 2.5, 3.5, 2.5, 3.5, 4.5]), torch.tensor([0.0] * 4 + [2.0] * 3)
+    >>> at[once(at, start, start == 0, start == 2, 4, 2.0)].tolist()
+    [0.5, 1.5, 2.5, 3.5, 4.5]
+    """
+    half = (seconds - hop) / 2
+    return (first | (second >= start + half)) & (last | (second < start + hop + half))
+
+
 # --- what training changes -----------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from ..errors import BadModel, BadOption
 from ..registry import encoders
 from ..tokens import Tokens
 from . import amount, whole
-from .audio_signal import HZ, hz_to_mel, mel_filters, mel_to_hz, trimmed, window_starts
+from .audio_signal import HZ, hz_to_mel, mel_filters, mel_to_hz, once, trimmed, window_starts
 from .towers import Pretrained
 from .towers_find import read_json
 
@@ -46,6 +46,8 @@ class PretrainedAudio(Pretrained):
         seconds: of a sound that are heard at a time, from its beginning; at most what the tower can hear.
         hop: seconds from one window of ``seconds`` to the next, until the whole sound is heard, the tokens of all windows
             one after the other (or their mean); 0 hears the first window only.
+        once: of windows that overlap keep each moment once, from the window in which it lies farther from the ends; with
+            ``positions``.
         trim: decibels below the loudest 10 ms at which both ends are cut as silence; 0 cuts nothing.
 
     forward: {"x": (B, F, T) or (B, n), ...} -> (B, 1, D), or (B, T, D) with ``positions``, place in seconds;
@@ -59,11 +61,12 @@ class PretrainedAudio(Pretrained):
     at_once = 32
 
     def __init__(
-        self, *, tower: str = "whisper-tiny", positions: bool = False, seconds: int = 30, hop: float = 0.0, trim: float = 0.0
+        self, *, tower: str = "whisper-tiny", positions: bool = False, seconds: int = 30, hop: float = 0.0, once: bool = False,
+        trim: float = 0.0,
     ) -> None:
         super().__init__(tower)
         self.positions, self.seconds = bool(positions), whole("seconds", seconds)
-        self.hop, self.trim = amount("hop", hop), amount("trim", trim)
+        self.hop, self.trim, self.once = amount("hop", hop), amount("trim", trim), bool(once)
         if self.hop and not 0.01 <= self.hop <= self.seconds:
             raise BadOption(f"option 'hop' is {hop}; give 0, or from 0.01 to the {seconds} seconds of a window")
         self._ear: _Ear | None = None
@@ -118,7 +121,13 @@ class PretrainedAudio(Pretrained):
         flat = {"mask" if key == _WITHIN else key: array[mask_BS] for key, array in batch.items() if key != "mask"}
         every, pooled = self._hear_some(flat)
         start_S = (mask_BS.cumsum(1) - 1)[mask_BS] * (round(self.hop * HZ) / HZ)
-        every = Tokens(every.x, every.mask, place=every.place + start_S[:, None, None]).together(mask_BS.sum(1), False)
+        place, mask = every.place + start_S[:, None, None], every.mask
+        if self.once:
+            count_B = mask_BS.sum(1)
+            last_S = (mask_BS & (mask_BS.cumsum(1) == count_B[:, None]))[mask_BS]
+            size = min(self.seconds, self._hearing().longest)
+            mask = mask & once(place[..., 0], start_S[:, None], start_S[:, None] == 0, last_S[:, None], size, self.hop)
+        every = Tokens(every.x, mask, place=place).together(mask_BS.sum(1), False)
         if self.positions:
             return every
         if pooled is None:
