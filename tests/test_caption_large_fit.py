@@ -11,6 +11,7 @@ import pytest
 import polysense
 from polysense import Model, demo
 from polysense.errors import BadModel, BadOption
+from polysense.judge.card import card
 from polysense.store import load as stored
 from test_cli import run  # noqa: F401  (a fixture)
 from tiny_language import COLOURS, TEXTS, THINGS, tiny_language  # noqa: F401  (a fixture)
@@ -55,13 +56,21 @@ def test_it_learns_to_say_what_it_sees(learned):
     assert set(learned.predict([{"colour": None, "thing": None}])) <= set(TEXTS), "nothing is known: the most frequent text"
 
 
-def test_what_became_of_the_second_training_is_told(learned):
+def stored_facts(made, folder) -> dict:
+    made.save(folder / "told")
+    return stored(folder / "told")[0]
+
+
+def test_what_became_of_the_second_training_is_told(learned, tmp_path):
     made = learned.made_["deepened"]
     assert made["kept"] in ("first", "second") and made["parameters"] > 0 and made["rate"] == 1e-3
     names = set(learned.network_.members.ranks)
     assert any("factors" in name for name in names) == (made["kept"] == "second")
     best = min(epoch["valid_loss"] for epoch in made["epochs"])
     assert (best < made["first"]) == (made["kept"] == "second")
+    told = card(stored_facts(learned, tmp_path), "model")
+    assert (f"let {made['parameters']:,} low-rank parameters" in told) == (made["kept"] == "second")
+    assert "| task.model |" in told, "the language model with its licence and hash"
 
 
 def test_the_language_model_is_named_and_not_stored(learned, tiny_language, tmp_path):

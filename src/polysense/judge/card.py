@@ -377,6 +377,13 @@ def _made(facts: Mapping[str, Any]) -> str:
             source = f"{tower['source']} {tower['version']}".strip()
             cells = (_md(tower["name"]), _md(view), _md(source), _md(tower["licence"] or "unknown"), tower["sha256"][:16])
             lines.append(f"| {' | '.join(cells)} |")
+    deepened = made.get("deepened")
+    if deepened and deepened["kept"] == "second":
+        best = min(epoch["valid_loss"] for epoch in deepened["epochs"])
+        lines += ["", (
+            f"A second training let {deepened['parameters']:,} low-rank parameters of the head learn: validation loss "
+            f"{deepened['first']:.3f} before, {best:.3f} after."
+        )]
     tuned = made.get("tuned")
     if tuned and tuned["kept"] == "tuned":
         rank = tuned["options"]["lora"]

