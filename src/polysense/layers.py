@@ -314,7 +314,7 @@ class Condition(nn.Module):
 
     def empty(self, width: int, dim: int) -> Condition:
         """Buffers of the right shape, for weights that are about to be loaded."""
-        basis = torch.zeros(width, dim) if width > self.widest else torch.zeros(0, 0)
+        basis = torch.zeros(width, dim) if width != dim else torch.zeros(0, 0)
         self._make(torch.zeros(width), torch.ones(width), basis)
         return self
 

@@ -35,13 +35,13 @@ from .learn.job import Job
 from .learn.joint import (
     SHARES,
     Judged,
+    cross_entropies,
     has_both,
     joined_vectors,
     linear_vectors,
     pair_of,
     same_content,
     side_features,
-    temperature,
 )
 from .learn.linear import MAPS, Linear, unit
 from .learn.plan import fitting_options, named_views
@@ -51,6 +51,8 @@ from .network import Encoders
 from .pairs import PairNetwork
 from .talk import Talk, counted
 
+#: Features of a tower up to this width are read whole: a comparison lives on what the main axes would leave out.
+WIDEST = 4096
 #: Validation pairs that a choice looks at, at most.
 MOST = 2_000
 
@@ -233,7 +235,7 @@ class Matcher(Estimator):
 
     def _train(self, job: Job) -> None:
         """Train the network on the frozen features and the prepared cells."""
-        conditions = fit_conditions(job.encoders, job.found, job.train_rows)
+        conditions = fit_conditions(job.encoders, job.found, job.train_rows, WIDEST)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             job.network = make_network(Encoders(job.encoders, conditions), job.plan, job.sides)
@@ -243,20 +245,20 @@ class Matcher(Estimator):
     def _measure(self, job: Job) -> Any:
         def measure(answers: np.ndarray, rows: np.ndarray) -> dict[str, float]:
             rows, answers = rows[:MOST], answers[:MOST]
-            score = Judged(job.labels["same"][rows])(*job.network.two(answers))
-            return {"loss": 1 - score, "mrr": score}
+            judged, both = Judged(job.labels["same"][rows]), job.network.two(answers)
+            return {"loss": float(judged.losses(*both).mean()), "mrr": judged(*both)}
 
         return measure
 
     def _verdict(self, job: Job, views: Views, given: float | None) -> Verdict:
-        """What network and linear map are worth on validation; the loss is 1 - the mean reciprocal rank."""
+        """What network and linear map are worth on validation, with the share of the linear map that has the least loss."""
         rows = self._few(job)
         judged, network, linear = self._two_ways(job, views, rows)
         given = job.plan.matching.linear if given is None else given
-        losses = {share: 1 - judged(*pair_of(network, linear, share)) for share in (SHARES if given is None else [given])}
-        share = min(losses, key=lambda share: losses[share])
-        each = 1 - judged.each(*pair_of(network, linear, share))
-        return Verdict(losses[share], None, losses[share], Share(share, job.rivals.best), each)
+        losses = {share: judged.losses(*pair_of(network, linear, share)) for share in (SHARES if given is None else [given])}
+        share = min(losses, key=lambda share: losses[share].mean())
+        loss = float(losses[share].mean())
+        return Verdict(loss, None, loss, Share(share, job.rivals.best), losses[share])
 
     def _two_ways(self, job: Job, views: Views, rows: np.ndarray) -> tuple[Judged, dict[str, Any], dict[str, Any]]:
         """The vectors of some rows by the network and by the best linear map."""
@@ -304,7 +306,7 @@ class Matcher(Estimator):
         tokens = encode(self.network_, job.views, rows)
         both = self._vectors(tokens, job.found, job.found.present_NV[rows], rows)
         same = job.labels["same"][rows]
-        self.chosen_["temperature"] = temperature(both["query"] @ both["item"].T, same[:, None] == same)
+        self.chosen_["temperature"] = cross_entropies(both["query"] @ both["item"].T, same[:, None] == same)[0]
         groups = joined_groups(job.tables, self.group)
         known = same if groups is None else _numbered([groups[row] for row in rows])
         for one, other in (("query", "item"), ("query", "query"), ("item", "item")):

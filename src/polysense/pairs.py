@@ -67,7 +67,9 @@ class PairCore(nn.Module):
         for side, trunk in self.trunks.items():
             parts = {view: Tokens(x[view], mask[view]) for view in trunk.projections}
             present = torch.stack([part.present for part in parts.values()], 1).any(1)
-            vector = F.normalize(self.maps[side](trunk(parts).pooled()), dim=1)
+            alone = len(parts) == 1 and not trunk.fusion.positions  # one view, one position: nothing to fuse
+            fused = next(iter(trunk.project(parts).values())) if alone else trunk(parts)
+            vector = F.normalize(self.maps[side](fused.pooled()), dim=1)
             made.append(torch.where(present[:, None], vector, 0.0))
             there.append(present)
         return torch.stack(made, 1), there[0] & there[1]

@@ -68,6 +68,17 @@ def html(
         ("learning", _learning(say, history or [])), ("data", about.data(say, data or {}, list(bad.values()))),
         ("made", about.made(say, made or {})),
     ) if body]
+    return frame(say, title, summary, found)
+
+
+def frame(say: Words, title: str, summary: str, found: Sequence[tuple[str, str, str]]) -> str:
+    """A whole document of sections.
+
+    Args:
+        summary: what stands at the top, HTML.
+        found: (id, heading, body) of each section, HTML.
+    """
+    lang = say.language
     contents = "".join(f'<li><a href="#{name}">{words}</a></li>' for name, words, _ in found)
     sections = "".join(
         f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{words}</h2>{body}</section>'

@@ -153,15 +153,21 @@ def gather(
     return found
 
 
-def fit_conditions(encoders: Mapping[str, Encoder], gathered: Gathered, rows: np.ndarray) -> dict[str, Condition]:
-    """{view: condition fitted on the training rows that have the view} for frozen encoders."""
+def fit_conditions(
+    encoders: Mapping[str, Encoder], gathered: Gathered, rows: np.ndarray, widest: int = 512
+) -> dict[str, Condition]:
+    """{view: condition fitted on the training rows that have the view} for frozen encoders.
+
+    Args:
+        widest: features up to this width are not turned to their main axes.
+    """
     conditions = {}
     for i, view in enumerate(gathered.names):
         if view not in gathered.outputs:
             continue
         output, mine = gathered.outputs[view], rows[gathered.present_NV[rows, i]]
         blank = torch.zeros(1, max(1, encoders[view].dim))
-        condition = Condition(scale=getattr(encoders[view], "standardise", True))
+        condition = Condition(widest=widest, scale=getattr(encoders[view], "standardise", True))
         conditions[view] = condition.fit_blocks(partial(_training_rows, output, mine) if len(mine) else lambda x=blank: [x])
     return conditions
 

@@ -20,10 +20,12 @@ from .linear import MAPS, Linear, unit
 
 #: Shares of the linear map that are compared.
 SHARES = tuple(round(0.1 * i, 1) for i in range(11))
+#: Temperatures' inverses that are tried on validation.
+STEEPNESSES = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 90.0, 140.0)
 
 
 class Judged:
-    """Mean reciprocal rank of both directions among some records: a score by which things are chosen."""
+    """What vectors are worth among some records: mean reciprocal rank of both directions, and a loss."""
 
     def __init__(self, same_N: np.ndarray) -> None:
         self.same_NN = same_N[:, None] == same_N
@@ -35,6 +37,10 @@ class Judged:
 
     def __call__(self, queries_NE: np.ndarray, items_NE: np.ndarray) -> float:
         return float(self.each(queries_NE, items_NE).mean())
+
+    def losses(self, queries_NE: np.ndarray, items_NE: np.ndarray) -> np.ndarray:
+        """(N,): cross entropy of each record among all, at the temperature that suits best."""
+        return cross_entropies(queries_NE @ items_NE.T, self.same_NN)[1]
 
 
 def same_content(cells: Mapping[str, Cells], sides: Mapping[str, Sequence[str]]) -> np.ndarray:
@@ -94,17 +100,22 @@ def pair_of(network: Mapping[str, np.ndarray], linear: Mapping[str, np.ndarray],
     return tuple(joined_vectors(network[side], linear[side], share) for side in SIDES)
 
 
-def temperature(near_NN: np.ndarray, same_NN: np.ndarray) -> float:
-    """The steepness with the least cross entropy over validation queries and items, in both directions."""
-    share = same_NN / same_NN.sum(1, keepdims=True)
-    grid = np.geomspace(1, 200, 60)
+def cross_entropies(near_NN: np.ndarray, same_NN: np.ndarray) -> tuple[float, np.ndarray]:
+    """(steepness, (N,) losses at it): the cross entropy of each query and item among all, at the steepness where it is least.
 
-    def loss(steep: float) -> float:
-        total = 0.0
-        for scores, wanted in ((near_NN, share), (near_NN.T, share.T / share.T.sum(1, keepdims=True))):
+    As the loss infonce, with one temperature that is fitted (Guo et al. 2017, arXiv:1706.04599, section 4.2): where ranks
+    of few pairs cannot tell two solutions apart, it still does.
+    """
+    shares = [wanted / wanted.sum(1, keepdims=True) for wanted in (same_NN, same_NN.T)]
+
+    def losses(steep: float) -> np.ndarray:
+        total = np.zeros(len(near_NN))
+        for scores, wanted in zip((near_NN, near_NN.T), shares, strict=True):
             z = steep * scores.astype(np.float64)
             z -= z.max(1, keepdims=True)
-            total -= float((wanted * (z - np.log(np.exp(z).sum(1, keepdims=True)))).sum(1).mean())
+            total -= (wanted * (z - np.log(np.exp(z).sum(1, keepdims=True)))).sum(1) / 2
         return total
 
-    return float(min(grid, key=loss))
+    coarse = min(STEEPNESSES, key=lambda steep: losses(steep).mean())
+    steep = float(min(coarse * np.geomspace(0.8, 1.25, 9), key=lambda steep: losses(steep).mean()))
+    return steep, losses(steep)

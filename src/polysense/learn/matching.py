@@ -41,9 +41,9 @@ class Matching:
     """
 
     def __init__(
-        self, *, loss: str = "infonce", margin: float = 0.2, epochs: int = 60, batch: int = 512, rate: float = 3e-3,
-        decay: float = 0.3, members: int = 4, dim: int = 256, width: int = 128, dropout: float = 0.3,
-        input_dropout: float = 0.2, linear: float | None = None,
+        self, *, loss: str = "infonce", margin: float = 0.2, epochs: int = 50, batch: int = 512, rate: float = 3e-3,
+        decay: float = 0.3, members: int = 3, dim: int = 512, width: int = 128, dropout: float = 0.5,
+        input_dropout: float = 0.5, linear: float | None = None,
     ) -> None:
         values = dict(locals())
         del values["self"]
