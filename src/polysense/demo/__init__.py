@@ -19,10 +19,10 @@ from ..data.splits import split
 from ..errors import BadOption, MissingExtra
 from . import emoji, stamp
 from .emoji import emojis
-from .emoji_pairs import emoji_pairs
 from .folder import SOURCES, NoDownload, Prepared, Say, Tables, claimed, write_tables, writing
 from .record import CLASSES, TRUTHFUL, made_up, parts
 from .stamp import stamps
+from .vendors import emoji_pairs
 
 __all__ = [
     "CLASSES", "SETS", "TRUTHFUL", "NoDownload", "Prepared", "Tables", "emoji_pairs", "emojis", "made_up", "parts", "prepare",

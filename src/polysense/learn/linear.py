@@ -212,7 +212,8 @@ def _axes(block: Any) -> np.ndarray:
     from sklearn.decomposition import TruncatedSVD
 
     wide = max(1, min(SPARSE, block.shape[1] - 1, block.shape[0] - 1))
-    return TruncatedSVD(wide, random_state=0).fit(block).components_.T.astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):  # its share of explained variance, where nothing varies
+        return TruncatedSVD(wide, random_state=0).fit(block).components_.T.astype(np.float32)
 
 
 def _ridge(x: np.ndarray, y: np.ndarray) -> Any:
