@@ -3,8 +3,8 @@
     python examples/verification.py               is it the same speaker? speakers that the matcher has never heard
     python examples/verification.py --together    picture + voice + description: do they describe one thing?
 
-The speakers read letters and syllables in 20 languages, one or two for each: the Debian package klettres-data (GPL-2+; 40 MB, by
-apt-get download, no root). Photographs of faces do not install from a package, so the second part takes the stamps of a
+The speakers read letters and syllables in 20 languages, one or two for each: the Debian package klettres-data (GPL-2+; 40 MB,
+by apt-get download, no root). Photographs of faces do not install from a package, so the second part takes the stamps of a
 drawing program in their place: a picture, somebody's voice that says what it is (in French), and an English description. A table
 of your own people has the same columns.
 """
@@ -24,7 +24,8 @@ from polysense import Matcher
 
 #: Languages, that is speakers, of each part; what has few sounds is left out.
 SPEAKERS = {
-    "train": "ar cs da de en es fr he hu it lt".split(), "valid": "ml nb".split(), "test": "en_GB nds nl pt_BR ru tn uk".split(),
+    "train": "ar cs da de en es fr he hu it lt".split(), "valid": "ml nb".split(),
+    "test": "en_GB nds nl pt_BR ru tn uk".split(),
 }
 Row = dict[str, str]
 

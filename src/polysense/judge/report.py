@@ -78,7 +78,6 @@ def frame(say: Words, title: str, summary: str, found: Sequence[tuple[str, str, 
         summary: what stands at the top, HTML.
         found: (id, heading, body) of each section, HTML.
     """
-    lang = say.language
     contents = "".join(f'<li><a href="#{name}">{words}</a></li>' for name, words, _ in found)
     sections = "".join(
         f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{words}</h2>{body}</section>'
