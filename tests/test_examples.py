@@ -23,6 +23,7 @@ from polysense import demo
 from polysense.data.reading import read_cells
 from polysense.data.records import read_table
 from polysense.data.schema import guess
+from tiny_language import tiny_language  # noqa: F401  (a fixture)
 
 HERE = Path(__file__).parents[1] / "examples"
 HELPERS = ("sources", "scores", "spoken", "desk_scores")
@@ -292,6 +293,15 @@ def test_together(example, tmp_path, capsys):
     said = capsys.readouterr()
     assert "chinese -> ignore: declared" in said.err and "english + picture" in said.out
     assert said.out.count("\n  without ") == 4 and (tmp_path / "out/report.html").is_file()
+
+
+def test_large_captions(example, tmp_path, capsys, tiny_language):
+    """With a language model of a few thousand weights."""
+    large, folder = example("large_captions"), stamps(tmp_path / "data")
+    large.main(["--data", str(folder), "--model", str(tiny_language("read")), "--epochs", "1", "--rank", "2", "--out", "out"])
+    said = capsys.readouterr()
+    assert "cider" in said.out.lower() and "was meant" in said.out and "parameters of the head" in said.err
+    assert (tmp_path / "out/model.json").is_file()
 
 
 @pytest.mark.slow

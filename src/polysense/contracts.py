@@ -195,7 +195,8 @@ class Task:
             or "words" (see ``task.Words``). It decides what its rivals are and how the report shows it. "several": it is
             made of others, see ``parts``.
         fusion: that joins the views where the user names none. A plain word in the class body: it is read from the source.
-        training: {option of train: value} that suit it where the user names none; likewise.
+        training: {option of train: value} that suit it where the user names none; likewise. Under "OPTION=VALUE", which is
+            one of its own, what suits it with that.
         forced: answering is dear, so validation after an epoch is given what ``force`` says in place of answers.
         needs_positions: the head reads positions (a caption's attention), so the fusion must keep them.
         averages: answers of several members may be averaged.

@@ -167,7 +167,7 @@ class Plan:
         if task in tasks:
             if tasks.about(task).kind == "words":
                 _check_words(task, nested["train"])
-            nested["train"] = {**tasks.about(task).training, **nested["train"]}
+            nested["train"] = {**suited(tasks.about(task).training, nested["task"]), **nested["train"]}
         if task != MATCH and nested["train"].get("pseudo") and tasks.about(task).kind not in ("classes", "labels"):
             raise BadOption(
                 f"train.pseudo={nested['train']['pseudo']!r} asks how sure an answer is, and the task '{task}' has no "
@@ -226,6 +226,20 @@ def _check_words(task: str, train: Mapping[str, Any]) -> None:
     for name, reason in why.items():
         if train.get(name):
             raise BadOption(f"train.{name}={train[name]!r} does not suit the task '{task}', which {reason}; leave it away")
+
+
+def suited(training: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What suits a task with these options, from its ``training``.
+
+    >>> suited({"epochs": 60, "decoder=language": {"epochs": 5}}, {"decoder": "language"})
+    {'epochs': 5}
+    """
+    found = {name: value for name, value in training.items() if "=" not in name}
+    for name in set(training) - set(found):
+        option, _, value = name.partition("=")
+        if str(chosen.get(option)) == value:
+            found |= training[name]
+    return found
 
 
 def options_of_targets(named: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
