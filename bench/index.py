@@ -278,7 +278,8 @@ def table(found: dict[str, Any], zh: bool = False) -> list[str]:
             f"| {one['rows']:,} x {one['width']} | {one['build s']:.0f} s "
             f"| {one['build MB'] / 1000:.2f} GB "
             f"| {one['disk MB'] / 1000:.2f} GB | {one['open s']:.1f} s | {one['search MB'] / 1000:.2f} GB "
-            f"| {one['ms'][0]:.2g} / {one['ms'][1]:.2g} | {one['recall'][0]:.3f} [{one['recall'][1]:.3f}, {one['recall'][2]:.3f}] "
+            f"| {one['ms'][0]:.2g} / {one['ms'][1]:.2g} | "
+            "{:.3f} [{:.3f}, {:.3f}] ".format(*one["recall"]) +
             f"| {one['recall at four times the effort'][0]:.3f} |"
         )
     kills, machine = found["kills"], found["machine"]

@@ -29,8 +29,9 @@ FLOORS = {
     "network": 4, "pairs": 4, "learn": 4,
     "keep": 5, "keep_match": 5, "judge": 5, "answers": 5, "telling": 5,
     "estimator": 6, "finding": 6, "several": 6, "model": 6, "matcher": 6, "opening": 6,
+    "recommender": 6, "tastes": 4, "keep_recommend": 5,
     "demo": 7, "transcripts": 7,
-    "cli": 8, "cli_match": 8, "typed": 8, "__init__": 8,
+    "cli": 8, "cli_match": 8, "cli_recommend": 8, "typed": 8, "__init__": 8,
     "__main__": 9,
 }
 #: On one floor, who may stand on whom (left on right): a base on which its neighbours build.
@@ -38,6 +39,8 @@ STEPS = {
     ("contracts", "registry"), ("contracts", "tokens"), ("layers", "tokens"), ("own", "contracts"), ("own", "tokens"),
     ("learn", "network"), ("pairs", "network"), ("pairs", "learn"), ("keep", "judge"), ("keep_match", "keep"), ("answers", "judge"), ("model", "several"), ("model", "estimator"), ("matcher", "estimator"), ("matcher", "finding"), ("cli", "typed"), ("cli", "cli_match"), ("cli_match", "typed"), ("opening", "model"), ("opening", "matcher"), ("talk", "processes"), ("metrics", "registry"), ("vocabulary", "writing"),
     ("task", "modality"),
+    ("tastes", "network"), ("learn", "tastes"), ("keep_recommend", "keep"), ("keep_recommend", "tastes"),
+    ("opening", "recommender"), ("cli", "cli_recommend"), ("cli_recommend", "typed"),
 }
 SHELVES = ("modality", "fusion", "task")
 LONGEST = 100  # lines of a function

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .model import Model
     from .network import Network, Trunk
     from .opening import load
+    from .recommender import Recommender
     from .registry import encoders, fusions, modalities, tasks
     from .tokens import Tokens
     from .transcripts import transcribe
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Encoder": "contracts", "Fusion": "contracts", "Matcher": "matcher", "Modality": "contracts", "Model": "model",
     "Network": "network",
-    "Plain": "contracts", "PolysenseError": "errors", "Records": "data.records", "Task": "contracts",
+    "Plain": "contracts", "PolysenseError": "errors", "Recommender": "recommender", "Records": "data.records",
+    "Task": "contracts",
     "Tokens": "tokens", "Trunk": "network", "as_records": "data.records", "encoders": "registry",
     "fusions": "registry", "load": "opening", "modalities": "registry", "tasks": "registry",
     "transcribe": "transcripts",
@@ -41,6 +43,7 @@ __all__ = [
     "Network",
     "Plain",
     "PolysenseError",
+    "Recommender",
     "Records",
     "Task",
     "Tokens",

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import cli_match, processes
+from . import cli_match, cli_recommend, processes
 from .typed import defaults_of, settings_of, ways_of, write
 
 # Set before numpy and torch load: on shared cores several threads are slower than one.
@@ -284,8 +284,51 @@ def embed(
 
 
 @_command(
+    "recommend orders.csv --items shop.csv --user customer --item article --out recommender",
+    "recommend orders.csv --items shop.csv --user customer --item article --time date --out recommender",
+)
+def recommend(
+    table: Annotated[Path, typer.Argument(metavar="INTERACTIONS", help="Table of who took what: a user and an item in each row.")],
+    items: Annotated[Path | None, typer.Option(metavar="TABLE", help="Table of the items: ids, and any columns that describe them.", show_default=False)] = None,
+    user: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the users. [default: user]", show_default=False)] = None,
+    item: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the items' ids, in both tables. [default: item]", show_default=False)] = None,
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that orders each history. [default: the table's order]", show_default=False)] = None,
+    weight: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of numbers above 0: how much an interaction counts.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the recommender; a model there is replaced.", show_default=False)] = None,
+    valid: Annotated[Path | None, typer.Option(metavar="TABLE", help="Later interactions that validate. [default: see --split]", show_default=False, rich_help_panel=RECORDS)] = None,
+    split: Annotated[str | None, typer.Option(metavar="last|time", help="What validates: each user's last item, or the last tenth of all interactions. [default: last]", show_default=False, rich_help_panel=RECORDS)] = None,
+    on_bad: Annotated[str | None, typer.Option(metavar="POLICY", help="Unreadable cells of items: error or mask. [default: mask]", show_default=False, rich_help_panel=RECORDS)] = None,
+    max_bad: Annotated[float | None, typer.Option(metavar="SHARE", help="Share of a column's cells, and of the interactions, that may be unusable. [default: 0.2]", show_default=False, rich_help_panel=RECORDS)] = None,
+    columns: Annotated[list[str], typer.Option(metavar="NAME=KIND,...", help="Kinds of the items' columns where the guess is to be overruled; may be repeated.", rich_help_panel=COLUMNS)] = [],
+    views: Annotated[list[str], typer.Option(metavar="VIEW=COLUMN+COLUMN", help="Columns that form one view together; may be repeated.", rich_help_panel=COLUMNS)] = [],
+    fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion, see: polysense list fusions. [default: concat]", show_default=False, rich_help_panel=PARTS)] = None,
+    encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, one that stays frozen: a tower or VIEW=image.plain; may be repeated.", rich_help_panel=PARTS)] = [],
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as recommend.epochs=20, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
+    seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of everything random. [default: 0]", show_default=False, rich_help_panel=PARTS)] = None,
+    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
+    with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the folder.")] = False,
+    download: Download = False,
+    time_limit: Annotated[float | None, typer.Option("--time-limit", metavar="SECONDS", help="End training in time, with what was learned until then.", show_default=False)] = None,
+) -> None:
+    """Learn what users take, from their histories and the items' views, so that new items are recommended too.
+
+    Then: polysense predict DIR USERS, polysense evaluate DIR LATER-INTERACTIONS.
+    """
+    typed = {
+        "user": user, "item": item, "time": time, "weight": weight, "split": split, "on_bad": on_bad, "max_bad": max_bad, "fusion": fusion,
+        "seed": seed, "time_limit": time_limit,
+    }
+    settings = settings_of("recommender", recipe, typed, columns, views, encoder, set_)
+    cli_recommend.recommend(settings, table, items, valid, out, download=download, with_towers=with_towers)
+
+
+New = Annotated[Path | None, typer.Option("--items", metavar="TABLE", help="Of a recommender: further items that may be recommended.", show_default=False)]
+
+
+@_command(
     "predict model new.csv --out answers.csv", "predict model new.csv | head",
     "predict captions new.csv --set task.decoding=beam --attention looked.html",
+    "predict recommender users.csv -k 5",
 )
 def predict(
     folder: Folder, table: Table,
@@ -293,15 +336,23 @@ def predict(
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Of a model that answers with words: how they are chosen, such as task.decoding=beam, task.beams=8, task.longest=20; may be repeated.")] = [],
     attention: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a caption: HTML page of up to 24 records, each word beside where the decoder looked.", show_default=False)] = None,
     lang: Annotated[str, typer.Option(help="Language of that page: en or zh.")] = "en",
+    k: Annotated[int, typer.Option("-k", metavar="NUMBER", help="Of a recommender: items for each user.")] = 10,
+    items: New = None,
     download: Download = False,
 ) -> None:
-    """Answer every record: one line each, in the table's order."""
+    """Answer every record: one line each, in the table's order.
+
+    Of a recommender the table holds users (its column of users), or histories (column history: ids with ; between).
+    """
     from .data.records import write_lines
     from .judge.words import Words
     from .talk import Talk
 
     Words(lang)  # a wrong language is told before anything is computed
     (model, records), talk = _opened(folder, table, download), Talk()
+    if hasattr(model, "recommend"):
+        names, lines = cli_recommend.predict(model, records, k=k, items=items)
+        return write_lines(out, names, lines) if out else _print_csv(names, lines)
     _answering(model, folder)
     if set_:
         model.tell_as(**ways_of(set_))
@@ -327,6 +378,7 @@ def evaluate(
     json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="File for the report.", show_default=False)] = None,
     lang: Annotated[str, typer.Option(help="Language of the report: en or zh.")] = "en",
+    items: New = None,
     download: Download = False,
 ) -> None:
     """Score a model on a table that holds the target.
@@ -339,6 +391,9 @@ def evaluate(
     from .judge.evaluate import as_text
 
     model, records = _opened(folder, table, download)
+    if hasattr(model, "recommend"):
+        refused = {"--subsets": subsets, "--by": by, "--measures": measures, "--html": html}
+        return cli_recommend.evaluate(model, records, items=items, json_=json_, refused=refused)
     if not hasattr(model, "predict"):
         refused = {"--subsets": subsets, "--by": by, "--measures": measures}
         return cli_match.evaluate(model, records, json_=json_, html=html, lang=lang, refused=refused)
@@ -461,9 +516,10 @@ def list_(
                 print(f"  {'':<{wide}} {tower.summary}")
     if shelf in (None, "training"):
         from .learn.plan import SETTINGS
+        from .learn.recommending import Recommending
 
         print("training (--set KEY=VALUE)")
-        for section, holder in SETTINGS.items():
+        for section, holder in {**SETTINGS, "recommend": Recommending}.items():
             options = registry.options_of(holder)
             if shelf:
                 for option in options.values():
@@ -663,6 +719,8 @@ def _about_model(folder: Path) -> str:
     facts, _ = store.load(folder)
     if facts["kind"] == "matcher":
         return cli_match.about(folder, facts)
+    if facts["kind"] == "recommender":
+        return cli_recommend.about(folder, facts)
     recipe, made, data, each = facts["recipe"], facts["made"], facts["data"], of_targets(facts)
     lines = [
         *(_about_target(one, f"{folder}: " if one is each[0] else " " * (len(str(folder)) + 2)) for one in each),

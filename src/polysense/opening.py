@@ -1,4 +1,4 @@
-"""Opens a folder as what it holds: a model that answers or a matcher that compares."""
+"""Opens a folder as what it holds: a model that answers, a matcher that compares, a recommender."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from . import store
 from .hub import find_model
 from .matcher import Matcher
 from .model import Model
+from .recommender import Recommender
 
 #: Kind of a folder -> what opens it.
-KINDS: dict[str, Any] = {"model": Model, "matcher": Matcher}
+KINDS: dict[str, Any] = {"model": Model, "matcher": Matcher, "recommender": Recommender}
 
 
 def load(
     folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None, *, download: bool = False
 ) -> Any:
-    """Read a folder that ``save`` wrote, or an id of the Hub: a ``Model`` or a ``Matcher``; see their ``load``.
+    """Read a folder that ``save`` wrote, or an id of the Hub: a ``Model``, a ``Matcher``, a ``Recommender``; see their ``load``.
 
     Raises:
         BadModel: damaged, foreign, or trained with another tower.

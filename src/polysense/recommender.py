@@ -67,6 +67,7 @@ class Catalogue:
 
     @property
     def known_I(self) -> np.ndarray:
+        """(I,) bool: taken in training."""
         return self.counts_I > 0
 
     def joined(self, other: Catalogue) -> Catalogue:
@@ -81,11 +82,12 @@ class Catalogue:
 class Recommender(BaseEstimator):
     """Recommends items to users from what they have taken, new items too.
 
-    An item is described by its views (pictures, texts, sounds, numbers, categories), of which any may be missing; one that was taken in
-    training has a vector of its own besides, which training hides half of the time, so that a new item is understood by its views. A user
-    is the history of items pooled by attention, the latest first, so a user who was not there in training is answered alike; one
-    without a history gets what is popular. Beside the network stand four plain recommenders (popularity, item-kNN, a factorisation,
-    content-kNN); they have shares in the answer, chosen on validation, and are judged beside it.
+    An item is described by its views (pictures, texts, sounds, numbers, categories), of which any may be missing; one that was
+    taken in training has a vector of its own besides, which training hides half of the time, so that a new item is understood
+    by its views. A user is the history of items pooled by attention, the latest first, so a user who was not there in training
+    is answered alike; one without a history gets what is popular. Beside the network stand four plain recommenders
+    (popularity, item-kNN, a factorisation, content-kNN); they have shares in the answer, chosen on validation, and are judged
+    beside it.
 
     Args:
         user, item: columns of the interactions; ``item`` is the id in the items table too.
@@ -116,8 +118,8 @@ class Recommender(BaseEstimator):
     catalogue_of = Catalogue
 
     def __init__(
-        self, user: str = "user", item: str = "item", *, time: str | None = None, weight: str | None = None, split: str = "last",
-        columns: Mapping[str, str] | None = None, views: Mapping[str, str | Sequence[str]] | None = None,
+        self, user: str = "user", item: str = "item", *, time: str | None = None, weight: str | None = None,
+        split: str = "last", columns: Mapping[str, str] | None = None, views: Mapping[str, str | Sequence[str]] | None = None,
         fusion: str = "concat", encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
         seed: int = 0, on_bad: str = "mask", max_bad: float = 0.2, download: bool = False, cache: bool = True,
         verbose: bool = False, time_limit: float | None = None,
@@ -165,17 +167,20 @@ class Recommender(BaseEstimator):
             f"learning from {sum(map(len, train.items)):,} interactions of {counted(len(train.users), 'user')} with "
             f"{int((counts_I > 0).sum()):,} of {counted(len(numbers), 'item')}; {counted(len(right), 'user')} validate"
         )
-        with memory_told(f"learning from {counted(len(taken), 'interaction')}", "fewer items or a smaller recommend.dim need less"):
+        work = f"learning from {counted(len(taken), 'interaction')}"
+        with memory_told(work, "fewer items or a smaller recommend.dim need less"):
             shown, features_IP = self._show_items(records, plan, how, counts_I, talk)
             self._fit_rivals(train, right, counts_I, features_IP, talk)
             self._train(train, right, shown, counts_I, how, talk, began)
         self._catalogue(list(numbers), shown, counts_I, features_IP)
         self._choose(train, right, how, talk)
         self.users_ = {name: mine for name, mine in zip(whole.users, whole.items, strict=True)}
-        self.valid_ = self._judged([train.items[u] for u in right], list(right.values()), self.catalogue_, 1000) if right else None
+        asked = [train.items[u] for u in right]
+        self.valid_ = self._judged(asked, list(right.values()), self.catalogue_, 1000) if right else None
         self.made_ = {
             "versions": versions(), "seed": self.seed, "source": taken.source, "items": records.source,
-            "cpu_seconds": round(time_of(started), 1), "date": today(), "interactions": sum(map(len, whole.items)),
+            "cpu_seconds": round(time.process_time() - started, 1), "date": time.strftime("%Y-%m-%d"),
+            "interactions": sum(map(len, whole.items)),
             "users": len(whole.users), "known items": int((counts_I > 0).sum()), "notes": whole.notes,
         }
         return self
@@ -210,7 +215,8 @@ class Recommender(BaseEstimator):
 
     def _read(self, records: Records, numbers: Mapping[str, int], talk: Talk, least: int = 2) -> Histories:
         found = read_interactions(
-            records, numbers, user=self.user, item=self.item, time=self.time, weight=self.weight, max_bad=self.max_bad, least=least
+            records, numbers, user=self.user, item=self.item, time=self.time, weight=self.weight, max_bad=self.max_bad,
+            least=least,
         )
         for note in found.notes:
             talk.say(note)
@@ -230,7 +236,8 @@ class Recommender(BaseEstimator):
             train, right = whole.without_last() if self.split == "last" else whole.before(0.1)
         if not any(len(mine) > 1 for mine in train.items):
             raise BadTable(
-                "no user has two interactions to learn from, the one that validates aside; what comes after what cannot be learned"
+                "no user has two interactions to learn from, the one that validates aside; what comes after what cannot be "
+                "learned"
             )
         single = sum(len(mine) < 2 for mine in whole.items)
         if single:
@@ -320,8 +327,8 @@ class Recommender(BaseEstimator):
                     advance(1)
 
     def _train(
-        self, train: Histories, right: Mapping[int, np.ndarray], shown: Shown, counts_I: np.ndarray, how: Recommending, talk: Talk,
-        began: float,
+        self, train: Histories, right: Mapping[int, np.ndarray], shown: Shown, counts_I: np.ndarray, how: Recommending,
+        talk: Talk, began: float,
     ) -> None:
         asked = _some(right, self.seed)
         histories = [train.items[u] for u in asked]
@@ -378,9 +385,12 @@ class Recommender(BaseEstimator):
         parts = self._parts(histories, all_)
         self.shares_["known"] = choose(parts, target, open_BI)
         bare = {"network": standard(self._scored(all_.vectors_MIE, all_.bare_MIE, histories), all_.known_I)}
-        self.shares_["new"] = choose(bare | {"content_knn": parts["content_knn"]}, target, open_BI)
+        chosen = choose(bare | {"content_knn": parts["content_knn"]}, target, open_BI)
+        # no item is new here, and the network has seen these: so what was chosen counts only half
+        self.shares_["new"] = {name: chosen.get(name, 0.0) / 2 + 0.25 for name in ("network", "content_knn")}
         for kind, shares in self.shares_.items():
-            talk.say(f"shares in the answer, {kind} items: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()))
+            said = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+            talk.say(f"shares in the answer, {kind} items: {said}")
 
     # --- answering -------------------------------------------------------------------------------
 
@@ -404,7 +414,8 @@ class Recommender(BaseEstimator):
         """{recommender: (B, I)}, the mixture first."""
         parts = self._parts(histories, all_)
         parts = {name: parts[name] for name in ("network", "popularity", "item_knn", "factors", "content_knn")}
-        return {"recommender": np.where(all_.known_I, mixed(parts, self.shares_["known"]), mixed(parts, self.shares_["new"])), **parts}
+        known, new = (mixed(parts, self.shares_[kind]) for kind in ("known", "new"))
+        return {"recommender": np.where(all_.known_I, known, new), **parts}
 
     def recommend(
         self, users: Sequence[Any] | None = None, *, histories: Sequence[Sequence[Any]] | None = None, k: int = 10,
@@ -447,7 +458,9 @@ class Recommender(BaseEstimator):
             names = [str(name) for name in history]
             unknown = [name for name in names if name not in place]
             if unknown:
-                raise BadTable(f"history {row} names the item '{unknown[0]}', which is in no table; give its row with items=TABLE")
+                raise BadTable(
+                    f"history {row} names the item '{unknown[0]}', which is in no table; give its row with items=TABLE"
+                )
             found.append(np.array(list(dict.fromkeys(place[name] for name in names)), int))
         return found
 
@@ -473,7 +486,7 @@ class Recommender(BaseEstimator):
         return self.catalogue_.joined(Catalogue(ids, np.zeros(len(ids), np.float32), bare, bare, features_IP))
 
     def answers(self, records: Any, *, k: int = 10, items: Any = None) -> list[list[tuple[str, float]]]:
-        """k items for each row of a table of users (column ``user``) or of histories (column ``history``: ids with ";" between).
+        """k items for each row of a table of users (column ``user``) or of histories (``history``: ids with ";" between).
 
         Raises:
             BadColumn: neither column.
@@ -493,9 +506,9 @@ class Recommender(BaseEstimator):
             samples: bootstrap resamples of the users.
 
         Returns:
-            {"users", "items", "scores", "baselines", "differences", "new_items"}: the recommender's measures with bounds, those of its
-            parts alone, and what it gains over each; of new items, which nobody had taken in training, the same with only them to
-            choose from.
+            {"users", "items", "scores", "baselines", "differences", "new_items"}: the recommender's measures with bounds, those
+            of its parts alone, and what it gains over each; of new items, which nobody had taken in training, the same with only
+            them to choose from.
 
         Raises:
             BadTable, BadColumn: what is wrong, where, and the cure.
@@ -536,7 +549,9 @@ class Recommender(BaseEstimator):
         processes.from_first(lambda: keep_recommend.save(Path(folder), settings, self, with_towers=with_towers))
 
     @classmethod
-    def load(cls, folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None, *, download: bool = False) -> Recommender:
+    def load(
+        cls, folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None, *, download: bool = False
+    ) -> Recommender:
         """Read a folder that ``save`` wrote.
 
         Raises:
@@ -545,16 +560,10 @@ class Recommender(BaseEstimator):
         return keep_recommend.load(cls, find_model(folder, fetch=download), encoders)
 
 
-def time_of(started: float) -> float:
-    return time.process_time() - started
-
-
-def today() -> str:
-    return time.strftime("%Y-%m-%d")
-
-
 def _ids(cell: Any) -> list[str]:
-    return [part.strip() for part in str(cell).split(";") if part.strip()] if not isinstance(cell, (list, tuple)) else list(cell)
+    if isinstance(cell, (list, tuple)):
+        return list(cell)
+    return [part.strip() for part in str(cell).split(";") if part.strip()]
 
 
 def _some(right: Mapping[int, np.ndarray], seed: int) -> list[int]:

@@ -1,7 +1,7 @@
 """Items and users in one network: views of an item -> its vector, vectors of a history -> the user's.
 
-What answers in an answering network compares here: a trunk (projections and fusion) and a linear map make an item's vector, to which a
-known item adds one of its own; attention over the history, the latest first, makes the user's.
+What answers in an answering network compares here: a trunk (projections and fusion) and a linear map make an item's vector, to
+which a known item adds one of its own; attention over the history, the latest first, makes the user's.
 
 M members, I items, B users, H items of a history, E width of the space.
 """
@@ -25,8 +25,8 @@ class TasteCore(nn.Module):
     """One member.
 
     The user: z = sum_h a_h W v_h with a = softmax over the present h of w.tanh(A v_h) + r_h, r learned for each place counted
-    from the latest (attention as pooling: Yang et al. 2016, doi:10.18653/v1/N16-1174, equations 5 to 7); then u = z + g(z), g with
-    one hidden layer. A score is u.v / sqrt(E).
+    from the latest (attention as pooling: Yang et al. 2016, doi:10.18653/v1/N16-1174, equations 5 to 7); then u = norm(z + g(z)),
+    g with one hidden layer. A score is u.v / sqrt(E).
 
     Args:
         trunk: of an item's views.

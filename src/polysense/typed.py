@@ -8,6 +8,7 @@ from typing import Any
 #: Kind of estimator -> its module, its class, and its settings that come by place.
 ESTIMATORS = {
     "model": ("polysense.model", "Model", ("target",)), "matcher": ("polysense.matcher", "Matcher", ("query", "item")),
+    "recommender": ("polysense.recommender", "Recommender", ("user", "item")),
 }
 
 

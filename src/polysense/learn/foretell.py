@@ -77,7 +77,7 @@ def train_tastes(
     steps = np.concatenate([np.arange(1, len(mine)) for mine in histories if len(mine) > 1])
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    batches = math.ceil(len(users) / how.batch)
+    batches = math.ceil(len(users) / (how.batch or min(1024, max(64, len(users) // 30))))
     optimiser, schedule = _optimiser(network, how, batches * how.epochs)
     draw = _Candidates(counts_I, how.candidates, rng)
     best, kept, epochs = -math.inf, None, []
@@ -109,7 +109,8 @@ def train_tastes(
 
 
 def _loss(
-    network: TasteNetwork, shown: Shown, histories: Sequence[np.ndarray], right_B: np.ndarray, draw: _Candidates, how: Recommending
+    network: TasteNetwork, shown: Shown, histories: Sequence[np.ndarray], right_B: np.ndarray, draw: _Candidates,
+    how: Recommending,
 ) -> Tensor:
     """Sum over members of the mean loss of a batch."""
     chosen, plus = draw(right_B, np.unique(np.concatenate([mine[::-1][: how.history] for mine in histories])))
@@ -127,7 +128,10 @@ def _loss(
 
 
 class _Candidates:
-    """Items among which the right one is to be found, and log p - log q of each: p its share of the interactions, q that of being drawn."""
+    """Items among which the right one is to be found, and log p - log q of each.
+
+    p is its share of the interactions, q the probability that it is drawn.
+    """
 
     def __init__(self, counts_I: np.ndarray, most: int, rng: np.random.Generator) -> None:
         self.known, self.most, self.rng = np.flatnonzero(counts_I > 0), most, rng

@@ -46,8 +46,8 @@ class Popularity:
 class Neighbours:
     """Items that the same users take: s(i, j) = n_ij / (sqrt(n_i n_j) + shrink), summed over the history.
 
-    Deshpande and Karypis 2004, doi:10.1145/963770.963776, section 4.2 (cosine), with Bell and Koren's shrinkage, which keeps pairs that few
-    users share from the top.
+    Deshpande and Karypis 2004, doi:10.1145/963770.963776, section 4.2 (cosine), with Bell and Koren's shrinkage, which keeps
+    pairs that few users share from the top.
 
     Args:
         shrink: users' worth of doubt.
@@ -91,8 +91,8 @@ class Neighbours:
 class Factors:
     """Alternating least squares on implicit data: min sum c_ui (p_ui - x_u.y_i)^2 + reg (|x|^2 + |y|^2), c = 1 + alpha w.
 
-    Hu, Koren and Volinsky 2008, doi:10.1109/ICDM.2008.22, equations 3 to 5. A user is solved for from the history, so that one who was not
-    there in training is answered alike.
+    Hu, Koren and Volinsky 2008, doi:10.1109/ICDM.2008.22, equations 3 to 5. A user is solved for from the history, so that one
+    who was not there in training is answered alike.
 
     Args:
         factors: F.
@@ -157,5 +157,7 @@ class Contents:
 #: What validation may choose among for each rival that has settings.
 CANDIDATES = {
     "item_knn": [(Neighbours, {"shrink": shrink, "most": most}) for shrink in (0.0, 10.0) for most in (50, 200)],
-    "factors": [(Factors, {"reg": reg, "alpha": alpha}) for reg, alpha in ((1.0, 5.0), (10.0, 5.0), (10.0, 20.0), (50.0, 20.0))],
+    "factors": [
+        (Factors, {"reg": reg, "alpha": alpha}) for reg, alpha in ((1.0, 5.0), (10.0, 5.0), (10.0, 20.0), (50.0, 20.0))
+    ],
 }

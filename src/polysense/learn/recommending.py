@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..errors import BadOption
-from .training import Training, check_numbers
+from .training import check_numbers
 
 
 class Recommending:
@@ -14,7 +14,7 @@ class Recommending:
 
     Args:
         epochs: passes over the histories: each item of each is foretold once from what came before it.
-        batch: items foretold per step.
+        batch: items foretold per step; None takes a thirtieth of an epoch, at least 64 and at most 1024.
         rate: highest learning rate (one cycle).
         decay: weight decay, on matrices only.
         members: copies of the network, trained together; their scores are averaged.
@@ -26,8 +26,9 @@ class Recommending:
         history: last items of a user that are read.
         own: probability that a known item is described in a step by its views alone, without the vector of its own: so that new
             items work; 1 learns no such vectors.
-        candidates: items among which the right one is to be found in a step: all of them where there are no more, else the batch's
-            own and others drawn at random, corrected for how often each is drawn (Yi et al. 2019, doi:10.1145/3298689.3346996, eq. 3).
+        candidates: items among which the right one is to be found in a step: all of them where there are no more, else the
+            batch's own and others drawn at random, corrected for how often each is drawn (Yi et al. 2019,
+            doi:10.1145/3298689.3346996, eq. 3).
         patience: epochs without a better validation score before training stops, the best weights then being restored.
         mix: mix the rivals into the answer, with shares that validation chooses; false answers with the network alone.
 
@@ -36,9 +37,9 @@ class Recommending:
     """
 
     def __init__(
-        self, *, epochs: int = 20, batch: int = 256, rate: float = 3e-3, decay: float = 0.1, members: int = 2, dim: int = 96,
-        width: int = 64, dropout: float = 0.2, input_dropout: float = 0.1, drop: float = 0.3, history: int = 50, own: float = 0.5,
-        candidates: int = 2048, patience: int = 4, mix: bool = True,
+        self, *, epochs: int = 12, batch: int | None = None, rate: float = 5e-3, decay: float = 0.1, members: int = 2,
+        dim: int = 96, width: int = 64, dropout: float = 0.2, input_dropout: float = 0.1, drop: float = 0.3, history: int = 50,
+        own: float = 0.5, candidates: int = 2048, patience: int = 4, mix: bool = True,
     ) -> None:
         values: dict[str, Any] = dict(locals())
         del values["self"]
@@ -48,10 +49,5 @@ class Recommending:
             ("epochs", 1, math.inf), ("batch", 2, math.inf), ("rate", 1e-12, 1e3), ("decay", 0, math.inf), ("members", 1, 1000),
             ("dim", 1, 65536), ("width", 1, 65536), ("dropout", 0, 0.99), ("input_dropout", 0, 0.99), ("drop", 0, 0.99),
             ("history", 1, math.inf), ("own", 0, 1), ("candidates", 16, math.inf), ("patience", 0, math.inf),
-        ), whole=("epochs", "batch", "members", "dim", "width", "history", "candidates", "patience"), none=())
+        ), whole=("epochs", "batch", "members", "dim", "width", "history", "candidates", "patience"), none=("batch",))
         self.__dict__.update(values)
-
-    def training(self) -> Training:
-        """The same as options of a training, for facts that all estimators keep."""
-        names = ("epochs", "batch", "rate", "decay", "members", "dim", "dropout", "input_dropout", "drop", "patience")
-        return Training(**{name: getattr(self, name) for name in names}, auxiliary=0.0)

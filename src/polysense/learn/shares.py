@@ -16,9 +16,9 @@ def standard(scores_BI: np.ndarray, known_I: np.ndarray) -> np.ndarray:
     >>> standard(np.array([[1.0, 3.0, 9.0]]), np.array([True, True, False])).tolist()
     [[-1.0, 1.0, 7.0]]
     """
-    mine = scores_BI[:, known_I]
+    mine = scores_BI[:, known_I].astype(np.float64)  # in float32 a sum depends on how many users are asked together
     mean, spread = mine.mean(1, keepdims=True), mine.std(1, keepdims=True)
-    return np.divide(scores_BI - mean, spread, out=np.zeros_like(scores_BI), where=spread > 1e-9)
+    return np.divide(scores_BI - mean, spread, out=np.zeros(scores_BI.shape), where=spread > 1e-9)
 
 
 def mixed(parts: Mapping[str, np.ndarray], shares: Mapping[str, float]) -> np.ndarray:
@@ -36,7 +36,8 @@ def gain(scores_BI: np.ndarray, right_B: np.ndarray) -> float:
 def choose(parts: Mapping[str, np.ndarray], right_B: np.ndarray, open_BI: np.ndarray) -> dict[str, float]:
     """Shares by forward selection with replacement: whichever helps NDCG@10 most joins, as long as one helps.
 
-    Caruana et al. 2004, doi:10.1145/1015330.1015432. It begins with the best one, so it never ends below any of them on these users.
+    Caruana et al. 2004, doi:10.1145/1015330.1015432. It begins with the best one, so it never ends below any of them on these
+    users.
 
     Args:
         parts: {recommender: standardised scores}.

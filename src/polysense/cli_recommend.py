@@ -1,0 +1,91 @@
+"""The commands of a recommender: recommend, and what predict, evaluate and show do with its folder; ``cli`` names them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .typed import write
+
+
+def recommend(settings: dict[str, Any], interactions: Path, items: Path | None, valid: Path | None, out: Path | None, *,
+              download: bool, with_towers: bool) -> None:
+    """Fit a recommender and write its folder; every mistake that can be known without torch is told first."""
+    from . import store
+    from .data.interactions import item_numbers
+    from .data.records import as_records
+    from .data.tables import column_of
+    from .errors import BadOption
+
+    if items is None:
+        raise BadOption("no items table is named; say --items TABLE")
+    if out is None:
+        raise BadOption("no folder for the recommender is named; say --out DIR")
+    store.recover(out)
+    store.check_target(out)
+    taken, rows = as_records(interactions), as_records(items)
+    for name in ("user", "item", "time", "weight"):
+        if settings.get(name) or name in ("user", "item"):
+            column_of(taken, settings.get(name) or name)
+    item_numbers(rows, settings.get("item") or "item")
+    later = as_records(valid) if valid else None
+    from .judge.recommended import as_text
+    from .recommender import Recommender
+
+    made = Recommender(**settings, download=download, verbose=True).fit(taken, rows, later)
+    made.save(out, with_towers=with_towers)
+    if made.valid_:
+        print("\nOn the validation interactions, where the shares were chosen:\n" + as_text(made.valid_), file=sys.stderr)
+    print(f"\nThe recommender: {out}\nNext: polysense predict {out} USERS, with a column '{made.user}'", file=sys.stderr)
+
+
+def predict(model: Any, records: Any, *, k: int, items: Path | None) -> tuple[list[str], Iterator[list[Any]]]:
+    """Header and lines: row, user where there is one, item_1 to item_k."""
+    if k < 1:
+        from .errors import BadOption
+
+        raise BadOption(f"-k {k} must be 1 or more")
+    answers = model.answers(records, k=k, items=items)
+    named = records.column(model.user) if model.user in records.names else None
+
+    def lines() -> Iterator[list[Any]]:
+        for row, found in enumerate(answers):
+            ids = [name for name, _ in found]
+            yield [row, *([named[row]] if named else []), *ids, *[None] * (k - len(ids))]
+
+    return ["row", *([model.user] if named else []), *(f"item_{i + 1}" for i in range(k))], lines()
+
+
+def evaluate(model: Any, records: Any, *, items: Path | None, json_: Path | None, refused: Mapping[str, Any]) -> None:
+    """Judge a recommender on later interactions."""
+    from .errors import BadOption
+    from .judge.recommended import as_text
+
+    for option, given in refused.items():
+        if given:
+            raise BadOption(f"{option} is for models that answer; a recommender has no use for it, leave it away")
+    model.verbose = True
+    found = model.evaluate(records, items=items)
+    if json_:
+        write(json_, json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    print(as_text(found))
+
+
+def about(folder: Path, facts: Mapping[str, Any]) -> str:
+    """What ``show`` says of a recommender's folder."""
+    from .judge.recommended import as_text
+
+    made, recipe = facts["made"], facts["recipe"]
+    lines = [
+        f"{folder}: recommends '{recipe['item']}' to '{recipe['user']}', learned from {made['interactions']:,} interactions of "
+        f"{made['users']:,} users with {made['known items']:,} items",
+        f"fusion {recipe['fusion']}, seed {recipe['seed']}, {made['cpu_seconds']} CPU s, {made['date']}",
+        *(f"view {view} <- {name}" for view, name in recipe["encoders"].items()),
+        *(f"shares in the answer, {kind} items: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+          for kind, shares in facts["shares"].items()),
+        *made["notes"],
+    ]
+    return "\n".join(lines + (["on the validation interactions:", as_text(facts["valid"])] if facts["valid"] else []))

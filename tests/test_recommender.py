@@ -1,0 +1,246 @@
+"""Recommendation: laws, faults, a taste that is found again on new items, numbers by hand, the door."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import polysense
+from polysense import Recommender
+from polysense.data.interactions import item_numbers, read_interactions
+from polysense.data.records import as_records
+from polysense.errors import BadColumn, BadModel, BadOption, BadTable, NotFitted
+from polysense.judge.recommended import judge_recommendations
+from polysense.learn.neighbours import Contents, Factors, Neighbours, Popularity, matrix
+from polysense.learn.shares import choose, standard
+
+KINDS = ("fish", "tool", "fruit", "song")
+PLAIN = {"text": "text.plain"}
+FAST = {"recommend.epochs": 6, "recommend.dim": 24, "recommend.width": 16, "recommend.members": 1}
+
+
+def shop(n=60):
+    """Items of four kinds, told by a word and roughly by a number; some show nothing."""
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "item": f"i{i}", "text": None if i % 11 == 5 else f"{KINDS[i % 4]} number {rng.integers(99)}",
+            "size": None if i % 13 == 7 else i % 4 + rng.normal() / 4,
+        }
+        for i in range(n)
+    ]
+
+
+def orders(users=120, n=60, new=12):
+    """Each user takes items of one kind, the last ``new`` items in the last period only."""
+    rng = np.random.default_rng(1)
+    early, late = [], []
+    for u in range(users):
+        mine = [i for i in range(n) if i % 4 == u % 4]
+        old, fresh = [i for i in mine if i < n - new], [i for i in mine if i >= n - new]
+        early += [{"user": f"u{u}", "item": f"i{i}"} for i in rng.permutation(old)[:6]]
+        late += [{"user": f"u{u}", "item": f"i{rng.choice(fresh)}"}]
+    return early, late
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    early, _ = orders()
+    return Recommender(encoders=PLAIN, options=FAST).fit(early, shop())
+
+
+def test_a_taste_is_found_again_on_items_that_nobody_has_taken(fitted):
+    found = fitted.evaluate(orders()[1])["new_items"]
+    assert found["users"] == 120 and found["items"] == 12
+    worth = {"recommender": found["scores"], **found["baselines"]}
+    worth = {name: one["ndcg_at_10"]["value"] for name, one in worth.items()}
+    assert worth["recommender"] > 0.6 > 0.5 > worth["popularity"]
+    for name in ("popularity", "item_knn", "factors"):  # they know nothing of new items
+        gain = found["differences"][name]
+        assert gain["low"] > 0 and gain["p"] < 0.01
+
+
+def test_alone_is_as_in_a_batch_and_padding_is_never_read(fitted):
+    users = list(fitted.users_)[:40]
+    histories = [fitted.users_[user][: 1 + k % 6] for k, user in enumerate(users)]
+    together = fitted._all(histories, fitted.catalogue_)
+    for k in (0, 7, 39):
+        alone = fitted._all(histories[k : k + 1], fitted.catalogue_)
+        for name in together:
+            np.testing.assert_allclose(alone[name][0], together[name][k], atol=1e-5)
+    names = [[fitted.catalogue_.ids[i] for i in mine] for mine in histories]
+    assert fitted.recommend(histories=names) == fitted.recommend(histories=names)
+
+
+def test_the_order_of_a_history_counts_and_only_its_last_items_are_read(fitted):
+    network, vectors = fitted.network_, fitted.catalogue_.vectors_MIE
+    one, other = np.array([0, 1, 2, 3]), np.array([3, 2, 1, 0])
+    scores = fitted._scored(vectors, vectors, [one, other])
+    assert np.abs(scores[0] - scores[1]).max() > 1e-4
+    long = np.arange(60)
+    short = long[-network.history :]
+    np.testing.assert_allclose(*fitted._scored(vectors, vectors, [long, short]), atol=1e-6)
+
+
+def test_what_was_taken_is_left_out_and_nobody_gets_what_is_popular(fitted):
+    user = "u0"
+    taken = {fitted.catalogue_.ids[i] for i in fitted.users_[user]}
+    found = fitted.recommend([user, "nobody", None], k=100)
+    assert len(found[0]) == 60 - len(taken) and not taken & {name for name, _ in found[0]}
+    assert {name for name, _ in fitted.recommend([user], k=100, seen=True)[0]} >= taken
+    popular = [fitted.catalogue_.ids[i] for i in np.argsort(-fitted.catalogue_.counts_I, kind="stable")]
+    first = [name for name, _ in found[1]][:10]
+    counts = dict(zip(fitted.catalogue_.ids, fitted.catalogue_.counts_I, strict=True))
+    assert [counts[name] for name in first] == [counts[name] for name in popular[:10]] and found[1] == found[2]
+    assert [name for name, _ in fitted.recommend(histories=[[]], k=3)[0]] == first[:3]
+
+
+def test_new_items_come_from_a_table_and_any_view_may_be_missing(fitted):
+    more = [{"item": "n0", "text": "fish number 3"}, {"item": "n1", "size": 3.1}, {"item": "n2"}, {"item": "i0", "text": "song"}]
+    found = fitted.recommend(["u0"], k=100, items=more)[0]
+    assert {"n0", "n1", "n2"} <= {name for name, _ in found} and all(np.isfinite(score) for _, score in found)
+    place = [name for name, _ in found]
+    assert place.index("n0") < place.index("n1")  # u0 takes fish
+    assert fitted.recommend(histories=[["n0", "n0"]], k=3, items=more)[0] != fitted.recommend(histories=[[]], k=3)[0]
+    with pytest.raises(BadTable, match="names the item 'n0', which is in no table"):
+        fitted.recommend(histories=[["n0"]])
+
+
+def test_saved_and_loaded_it_answers_in_equal_bits(fitted, tmp_path):
+    fitted.save(tmp_path / "r")
+    again = polysense.load(tmp_path / "r")
+    assert isinstance(again, Recommender) and again.shares_ == fitted.shares_ and again.valid_ == fitted.valid_
+    users, more = list(fitted.users_), [{"item": "n0", "text": "tool 4", "size": 1.0}]
+    assert again.recommend(users, items=more) == fitted.recommend(users, items=more)
+    (tmp_path / "r" / "rivals.safetensors").write_bytes(b"x")
+    with pytest.raises(BadModel, match="damaged"):
+        polysense.load(tmp_path / "r")
+    with pytest.raises(NotFitted):
+        Recommender().recommend(["u0"])
+
+
+def test_validation_never_leaks_the_future():
+    rows = [{"user": "a", "item": f"i{i}", "t": t} for i, t in ((3, 30), (1, 10), (2, 20), (1, 40))]
+    rows += [{"user": u, "item": f"i{i}", "t": t} for u, i, t in (("b", 4, "2024-01-02"), ("c", 5, 15), ("c", 6, 35))]
+    known = {f"i{i}": i for i in range(9)}
+    found = read_interactions(as_records(rows), known, user="user", item="item", time="t")
+    assert [mine.tolist() for mine in found.items] == [[1, 2, 3], [4], [5, 6]]  # by time; i1 counts once, at first
+    assert any("had taken before" in note for note in found.notes)
+    train, right = found.without_last()
+    assert [mine.tolist() for mine in train.items] == [[1, 2], [4], [5]]
+    assert {u: mine.tolist() for u, mine in right.items()} == {0: [3], 2: [6]}
+    train, right = found.before(0.5)  # the median of 10 15 20 30 35 and a date is 25
+    assert [mine.tolist() for mine in train.items] == [[1, 2], [], [5]]
+    assert {u: mine.tolist() for u, mine in right.items()} == {0: [3], 2: [6]}
+
+
+FEW = [{"user": u, "item": f"i{i + (u == 'b')}"} for u in "ab" for i in range(3)]
+
+
+@pytest.mark.parametrize(("taken", "items", "settings", "kind", "said"), [
+    ([*FEW, {"user": "a", "item": "x"}, {"user": "c", "item": "y"}], shop(4), {}, BadTable,
+     "2 interactions of 8 left out; the first is row 6: it names the item 'x'"),
+    (FEW, [*shop(4), {"item": "i1"}], {}, BadTable, "the item 'i1' stands in rows 1 and 4"),
+    (FEW, [{"item": "z1", "text": "a"}], {}, BadTable, "6 interactions of 6 left out"),
+    ([{"user": u, "item": "i0"} for u in "abc"], shop(4), {}, BadTable, "interactions with 1 item only"),
+    ([{"user": u, "item": f"i{k}"} for k, u in enumerate("abc")], shop(4), {}, BadTable, "no user has two interactions"),
+    (FEW, [{"item": f"i{k}"} for k in range(4)], {}, BadTable, "no column that describes an item"),
+    (FEW, [{"item": None, "text": "a"}], {}, BadTable, "row 0 has no 'item'"),
+    (FEW, shop(4), {"user": "customer"}, BadColumn, "no column 'customer'"),
+    (FEW, shop(4), {"split": "random"}, BadOption, "split='random' must be 'last' or 'time'"),
+    (FEW, shop(4), {"on_bad": "drop"}, BadOption, "would leave items out"),
+    (FEW, shop(4), {"options": {"recommend.epoch": 3}}, BadOption, "epochs"),
+    (FEW, shop(4), {"options": {"train.epochs": 3}}, BadOption, "no option 'train.epochs'"),
+    (FEW, shop(4), {"options": {"recommend.own": 2}}, BadOption, "recommend.own=2"),
+    (FEW, shop(4), {"fusion": "mean"}, BadOption, "what is recommended has none"),
+    (FEW, shop(4), {"encoders": {"text": "text.rnn"}}, BadOption, "keeps encoders frozen; choose text.plain"),
+])
+def test_faults_are_told_in_a_sentence(taken, items, settings, kind, said):
+    with pytest.raises(kind) as error:
+        Recommender(**({"encoders": PLAIN} | settings)).fit(taken, items)
+    assert said in str(error.value)
+
+
+def test_what_cannot_be_used_is_left_out_aloud_and_single_users_are_served(capsys):
+    early, _ = orders(40)
+    odd = [{"user": None, "item": "i1"}, {"user": "x", "item": "nothing"}, {"user": "single", "item": "i4"}]
+    made = Recommender(encoders=PLAIN, options=FAST | {"recommend.epochs": 1}, verbose=True).fit([*early, *odd], shop())
+    said = capsys.readouterr().err
+    assert "2 interactions of 243 left out; the first is row 240: it lacks its user" in said
+    assert "1 user with a single interaction" in said
+    assert len(made.recommend(["single"])[0]) == 10
+
+
+def test_plain_recommenders_by_hand():
+    """Two users take 0 and 1, one 1 and 2: cosine(0, 1) = 2 / sqrt(2 * 3) = .816, (1, 2) = 1 / sqrt(3) = .577, (0, 2) = 0.
+
+    With one user, one item, F = 1, y = 1, reg = 1, alpha = 2: x = (1 + 2) / (1 + 1 + 2) = 3/4 (equation 4 of Hu et al.).
+    Content: the mean of (1, 0) and (0, 1) has the product .5 with each.
+    """
+    histories = [np.array([0, 1]), np.array([0, 1]), np.array([1, 2])]
+    taken = matrix(histories, [np.ones(2)] * 3, 3)
+    np.testing.assert_allclose(Neighbours().fit(taken).scores([np.array([1])])[0], [0.8165, 0, 0.5774], atol=1e-4)
+    np.testing.assert_allclose(Neighbours(shrink=1).fit(taken).scores([np.array([0])])[0], [0, 2 / (6**0.5 + 1), 0], atol=1e-6)
+    np.testing.assert_allclose(Popularity().fit(taken).scores(histories[:1])[0], np.log([3, 4, 2]), atol=1e-6)
+    als = Factors(factors=1, reg=1.0, alpha=2.0)
+    als.y_IF = np.ones((1, 1))
+    assert als.scores([np.array([0])])[0, 0] == pytest.approx(0.75)
+    np.testing.assert_allclose(Contents(np.eye(2, dtype=np.float32)).scores([np.array([0, 1])])[0], [0.5, 0.5])
+    far = Factors(factors=4, rounds=5).fit(taken)
+    assert far.scores([np.array([0])])[0].argmax() in (0, 1)
+
+
+def test_shares_never_end_below_the_best_part():
+    rng = np.random.default_rng(0)
+    right, open_BI = rng.integers(20, size=200), np.ones((200, 20), bool)
+    good = rng.normal(size=(200, 20))
+    good[np.arange(200), right] += 1.5
+    parts = {"good": standard(good, open_BI[0]), "noise": standard(rng.normal(size=(200, 20)), open_BI[0])}
+    shares = choose(parts, right, open_BI)
+    assert shares["good"] > 0.7 and sum(shares.values()) == pytest.approx(1)
+
+
+def test_measures_over_all_items_by_hand():
+    """One user of two finds the right item second (1 / log2 3 = .631), the other first: NDCG .815, HR@1 .5, MRR .75."""
+    scores = np.array([[0.9, 0.8, 0.1], [0.1, 0.2, 0.3]])
+    place = iter((scores, scores))
+    found = judge_recommendations(
+        [np.array([], int)] * 2, [np.array([1]), np.array([2])], lambda some: {"recommender": next(place), "other": -scores},
+        np.ones(3, bool), samples=50,
+    )
+    values = {name: one["value"] for name, one in found["scores"].items()}
+    assert values["ndcg_at_10"] == pytest.approx(0.8155, abs=1e-4) and (values["hit_at_1"], values["mrr"]) == (0.5, 0.75)
+    assert values["coverage"] == 1 and found["differences"]["other"]["value"] > 0
+
+
+def test_the_door(tmp_path):
+    from typer.testing import CliRunner
+
+    from polysense.cli import app
+
+    early, late = orders(60)
+    for name, rows in (("orders", early), ("later", late), ("shop", shop())):
+        with open(tmp_path / f"{name}.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    (tmp_path / "who.csv").write_text("user\nu0\nnobody\n")
+    (tmp_path / "had.csv").write_text("history\ni0;i4\n\"\"\n")
+    run, at = CliRunner().invoke, lambda name: str(tmp_path / name)
+    sets = [word for key, value in FAST.items() for word in ("--set", f"{key}={value}")]
+    words = ["recommend", at("orders.csv"), "--items", at("shop.csv"), "--encoder", "text=text.plain", *sets, "--out", at("r")]
+    done = run(app, words)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    done = run(app, ["predict", at("r"), at("who.csv"), "-k", "3"])
+    lines = list(csv.reader(done.stdout.splitlines()))
+    assert lines[0] == ["row", "user", "item_1", "item_2", "item_3"]
+    assert [line[:2] for line in lines[1:]] == [["0", "u0"], ["1", "nobody"]]
+    assert run(app, ["predict", at("r"), at("had.csv"), "-k", "2"]).stdout.count("\n") == 3
+    done = run(app, ["evaluate", at("r"), at("later.csv"), "--json", at("s.json")])
+    assert "new items only: 60 users, 12 items" in done.stdout and "popularity" in done.stdout
+    assert json.loads((tmp_path / "s.json").read_text())["new_items"]["scores"]["ndcg_at_10"]["value"] > 0.5
+    assert "recommends 'item' to 'user'" in run(app, ["show", at("r")]).stdout
+    with pytest.raises(BadOption, match="say --items TABLE"):
+        run(app, ["recommend", at("orders.csv"), "--out", at("x")], catch_exceptions=False)
+    assert isinstance(item_numbers(as_records(shop()), "item"), dict)
