@@ -17,6 +17,8 @@ from ..tokens import Tokens
 from ..vocabulary import START, STOP, UNKNOWN
 from .caption_net import Decoder, State
 
+#: Candidates above which a whole sort costs too much (a language model has 100,000s), and those kept beyond the beams for ties.
+_MANY, _SPARE = 100_000, 64
 #: A score that is never chosen, finite so that sums of it are.
 _NEVER = -1e9
 
@@ -113,6 +115,19 @@ def drawn(scores_BK: Tensor, draw_B: Tensor, how: How) -> Tensor:
     return order_BK.gather(1, torch.minimum(place_B, last_B)[:, None])[:, 0]
 
 
+def _largest(worth_BN: Tensor, size: int) -> Tensor:
+    """(B, size) places of the largest, of equal ones the first; of very many only the largest ones are sorted.
+
+    >>> _largest(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), 3).tolist()
+    [[1, 3, 2]]
+    """
+    if worth_BN.shape[1] <= _MANY:
+        return worth_BN.sort(dim=-1, descending=True, stable=True).indices[:, :size]
+    places_BC = worth_BN.topk(size + _SPARE).indices.sort(-1).values
+    order_BC = worth_BN.gather(1, places_BC).sort(dim=-1, descending=True, stable=True).indices
+    return places_BC.gather(1, order_BC[:, :size])
+
+
 def _beam(decoder: Decoder, fused: Tokens, how: How) -> Tensor:
     """The likeliest of the texts that are held: log p / ((5 + L) / 6)^penalty (Wu et al. 2016, arXiv:1609.08144, eq. 14)."""
     count, size = len(fused.x), how.beams
@@ -134,7 +149,7 @@ def _beam(decoder: Decoder, fused: Tokens, how: How) -> Tensor:
         next_BSK = total_BS[..., None] + log_SK.unflatten(0, (count, size))
         grown_BS1 = (long_S + ~over_S).view(count, size, 1)
         worth_BSK = next_BSK / ((5 + grown_BS1) / 6) ** how.penalty
-        best_BS = worth_BSK.round(decimals=9).flatten(1).sort(dim=-1, descending=True, stable=True).indices[:, :size]
+        best_BS = _largest(worth_BSK.round(decimals=9).flatten(1), size)
         total_BS = next_BSK.flatten(1).gather(1, best_BS)
         came_S = (best_BS // pieces + torch.arange(count, device=best_BS.device)[:, None] * size).flatten()
         words_S = (best_BS % pieces).flatten()
