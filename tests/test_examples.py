@@ -314,6 +314,42 @@ def test_recipes(example, tmp_path, capsys, name):
     assert len(found) == {"cnn_lstm": 5, "cnn_bilstm": 5, "three_views": 5, "vgg_lstm": 7}[name]
 
 
+def test_retrieval(example, tmp_path, capsys):
+    """Made-up weather in the place of the emoji: pictures, words, groups that are only named."""
+    retrieval, table = example("retrieval"), importlib.import_module("sources").table
+    for part, n, seed in (("train", 30, 0), ("valid", 12, 1), ("test", 12, 2)):
+        table(tmp_path / "e" / f"{part}.csv", [
+            {"google": one["picture"] and f"{part}/{one['picture']}", "english": one["text"], "chinese": one["text_zh"],
+             "label": one["label"], "group": f"{part}{i}"}
+            for i, one in enumerate(demo.made_up(n, seed, tmp_path / "e" / part))
+        ])
+    retrieval.main(["--data", str(tmp_path / "e"), "--epochs", "1"])
+    said = capsys.readouterr().out
+    assert "google -> english" in said and "  something to eat: " in said and "of 3 groups that were only named" in said
+    retrieval.main(["--stamps", "--data", str(stamps(tmp_path / "s")), "--epochs", "1"])
+    assert "query: english + speech" in capsys.readouterr().out
+
+
+def test_verification(example, tmp_path, capsys):
+    """Tones in the place of speakers, each with a pitch of its own."""
+    import numpy as np
+    import soundfile
+
+    verification = example("verification")
+    place, chance = tmp_path / "v" / "klettres-data" / "usr/share/klettres", np.random.default_rng(0)
+    for i, language in enumerate(name for names in verification.SPEAKERS.values() for name in names):
+        (place / language).mkdir(parents=True)
+        for k in range(3):
+            tone = np.sin(np.arange(2000) * 0.05 * (i + 1)) + 0.1 * chance.normal(size=2000)
+            soundfile.write(place / language / f"{k}.ogg", 0.3 * tone, 8000)
+    verification.main(["--data", str(tmp_path / "v"), "--pairs", "56", "--epochs", "1"])
+    said = capsys.readouterr().out
+    assert "11 speakers in training, 7 others judged, 56 pairs" in said and said.count("equal error rate") == 2
+    verification.main(["--together", "--data", str(stamps(tmp_path / "s")), "--epochs", "1"])
+    said = capsys.readouterr().out
+    assert said.count("equal error rate") == 3 and "voice alone and description" in said
+
+
 def test_what_cannot_be_fetched_ends_in_one_sentence_with_a_cure(example, tmp_path, monkeypatch):
     sources = example("sources")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

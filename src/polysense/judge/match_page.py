@@ -192,7 +192,7 @@ def _ahead(say: _Page, evaluation: Mapping[str, Any], name: str) -> str:
         f'<tr><th scope="row">{say(rival)}</th><td class="plot">{strip(axis, [("model", say("points"), one)])}</td>'
         f'<td class="n">{say.points(one)}</td></tr>' for rival, one in apart.items()
     )
-    return f"""<table class="plots baselines"><caption>{say('ahead')}</caption>
+    return f"""<table class="plots worth"><caption>{say('ahead')}</caption>
 <thead><tr><th scope="col">{say('rival')}</th><td class="plot"></td><th scope="col" class="n">{say('points')}</th></tr></thead>
 <tbody>{rows}</tbody><tfoot><tr><td></td><td class="plot">{axis.labels(say('points'))}</td><td></td></tr></tfoot></table>"""
 
@@ -203,7 +203,8 @@ def _subsets(say: _Page, evaluation: Mapping[str, Any]) -> str:
     axis = Axis.shares(row[name][MAIN] for row in rows for name in DIRECTIONS if row[name])
     body = ""
     for row in rows:
-        label = f'{say(row["side"])}: {escape(" + ".join(row["present"]))}'
+        colon = "：" if say.frame.language == "zh" else ": "
+        label = f'{say(row["side"])}{colon}{escape(" + ".join(row["present"]))}'
         body += f'<tr class="{"few" if row["too_few"] else ""}"><th scope="row">{label}</th>'
         for name, (_, among) in DIRECTIONS.items():
             score = row[name][MAIN] if row[name] else {"value": None, "low": None, "high": None}
