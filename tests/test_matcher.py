@@ -221,6 +221,23 @@ def test_an_index_finds_what_records_find_and_can_be_added_to(fitted, tmp_path):
     assert len(fitted.search(asked, place, 100)[0]) == 3
 
 
+def test_an_index_on_a_server_answers_as_the_one_in_a_folder(fitted, tmp_path):
+    pytest.importorskip("qdrant_client")
+    from loopback_qdrant import serving
+
+    items, asked = records(20, seed=9, missing=0), records(3, seed=10, missing=0)
+    fitted.index(items, tmp_path / "here")
+    with serving() as running:
+        made = fitted.index(items, tmp_path / "there", server=f"{running.url}/shop")
+        assert (made.added, made.total) == (20, 20)
+        fitted.index([items[0] | {"id": "new"}], tmp_path / "there", add=True, server=f"{running.url}/shop")
+        assert len(fitted.search(asked, tmp_path / "there", 100)[0]) == 21
+        fitted.index(items, tmp_path / "there", server=f"{running.url}/shop")  # anew: what stood there is gone
+        there, here = fitted.search(asked, tmp_path / "there", 4), fitted.search(asked, tmp_path / "here", 4)
+        assert [[hit["id"] for hit in hits] for hits in there] == [[hit["id"] for hit in hits] for hits in here]
+        assert there[0][0]["place"] == here[0][0]["place"]
+
+
 def test_an_index_of_another_matcher_is_refused(fitted, tmp_path):
     fitted.index(records(10), tmp_path / "i")
     other = matcher(seed=1).fit(records())

@@ -245,13 +245,14 @@ def index(
     folder: Matched, table: Table, place: IndexPlace = None, side: Among = "item",
     add: Annotated[bool, typer.Option("--add", help="Add to the index that is there; equal ids are replaced. Otherwise a new index takes its place.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Take the table's ids out of the index.")] = False,
+    server: Annotated[str | None, typer.Option("--server", metavar="URL", help="Qdrant server that holds the vectors, its collection as path: http://127.0.0.1:6333/shop.", show_default=False)] = None,
     download: Download = False,
 ) -> None:
     """Put a table's items into an index, with their ids and all columns.
 
     Rows without a column of ids (id, *_id, uuid) are named by their number. Fitting DIR anew takes an index in it away.
     """
-    cli_match.index(folder, table, place=place, side=side, add=add, delete=delete, download=download)
+    cli_match.index(folder, table, place=place, side=side, add=add, delete=delete, server=server, download=download)
 
 
 @_command("search matcher --text 'a red car'", "search matcher --image photo.png --text 'the same in blue' -k 5", "search matcher --row '{\"title\": \"red car\"}' --json")

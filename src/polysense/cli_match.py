@@ -60,7 +60,7 @@ def _begin(settings: dict[str, Any], table: Path, valid: Path | None, out: Path 
 
 
 def index(
-    folder: Path, table: Path, *, place: Path | None, side: str, add: bool, delete: bool, download: bool,
+    folder: Path, table: Path, *, place: Path | None, side: str, add: bool, delete: bool, server: str | None, download: bool,
 ) -> None:
     """Put one side's vectors of a table into an index, or take the table's ids out of it."""
     from .data.records import as_records
@@ -73,11 +73,11 @@ def index(
         print(f"{counted(gone, 'record')} taken out of {where}", file=sys.stderr)
         return
     matcher.verbose = True
-    found = matcher.index(records, where, side=side, add=add)
+    found = matcher.index(records, where, side=side, add=add, server=server)
     for remark in found.remarks:
         talk.say(remark)
     talk.bad_cells(found.bad_cells, len(records))
-    print(f"{counted(found.added, 'record')} of the side {side} in {where}, {found.total:,} in all", file=sys.stderr)
+    print(f"{counted(found.added, 'record')} of the side {side} in {server or where}, {found.total:,} in all", file=sys.stderr)
 
 
 def search(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .data.index import MAIN, Index
+from .data.index import MAIN, Index, open_index
 from .data.records import Records, as_records
 from .data.rows import blocks
 from .data.schema import guess
@@ -48,21 +48,23 @@ class Indexed:
     remarks: list[str] = field(default_factory=list)
 
 
-def index(matcher: Any, records: Records, folder: Path, *, side: str, add: bool) -> Indexed:
+def index(matcher: Any, records: Records, folder: Path, *, side: str, add: bool, server: str | None = None) -> Indexed:
     """Put one side of records into an index; see ``Matcher.index``."""
     vectors, bad, remarks = matcher.embedded(records, side)
     names, named = ids(records)
     there = np.flatnonzero(vectors.any(1))
     if len(there) < len(records):
         remarks.append(f"{len(records) - len(there):,} of {len(records):,} records have no view of the side {side}: left out")
-    if add and (folder / MAIN).is_file():
+    if server:
+        return _on_server(matcher, records, folder, side, add, server, names, vectors, Indexed(len(there), 0, bad, remarks))
+    if add and (folder / OWNER).is_file():
         found = opened(matcher, folder, side)
         if not named:  # rows count on from those that are there
             start = 1 + max((int(name) for name in found.ids if name.isdigit()), default=-1)
             names = [str(start + row) for row in range(len(records))]
         _fill(found, matcher, records, names, vectors, there)
         return Indexed(len(there), len(found), bad, remarks)
-    if folder.exists() and not (folder / MAIN).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder / OWNER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadIndex(f"{folder} exists and holds something other than an index; name another folder (--index FOLDER)")
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     shutil.rmtree(aside, ignore_errors=True)
@@ -76,8 +78,25 @@ def index(matcher: Any, records: Records, folder: Path, *, side: str, add: bool)
     return Indexed(len(there), len(made), bad, remarks)
 
 
+def _on_server(
+    matcher: Any, records: Records, folder: Path, side: str, add: bool, server: str, names: Sequence[str], vectors: np.ndarray,
+    said: Indexed,
+) -> Indexed:
+    """The same where the vectors lie on a Qdrant server; the folder remembers its address and whose vectors they are."""
+    if (folder / OWNER).is_file() and add:
+        found = opened(matcher, folder, side)
+    else:
+        found = open_index(folder, width=matcher.width, server=server)
+        if len(found):
+            found.delete(found.ids)
+        _put_owner(folder, matcher, side)
+    _fill(found, matcher, records, names, vectors, np.flatnonzero(vectors.any(1)))
+    said.total = len(found)
+    return said
+
+
 def _fill(
-    place: Index, matcher: Any, records: Records, names: Sequence[str], vectors: np.ndarray, there: np.ndarray
+    place: Any, matcher: Any, records: Records, names: Sequence[str], vectors: np.ndarray, there: np.ndarray
 ) -> None:
     """The records' rows go in some at a time, with what their columns hold; bytes are left out."""
     if len(set(names)) < len(names):
@@ -115,15 +134,15 @@ def _replace(aside: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def opened(matcher: Any, folder: Path, side: str) -> Index:
+def opened(matcher: Any, folder: Path, side: str) -> Any:
     """An index of this matcher's vectors.
 
     Raises:
         BadIndex: none, damaged, of another matcher or the other side.
     """
-    if not (folder / MAIN).is_file():
+    if not (folder / MAIN).is_file() and not (folder / OWNER).is_file():
         raise BadIndex(f"there is no index in {folder}; make one first: polysense index DIR TABLE")
-    found = Index(folder)
+    found = open_index(folder)
     try:
         owner = json.loads((folder / OWNER).read_bytes())
         whose, which = owner["fingerprint"], owner["side"]
@@ -176,7 +195,7 @@ def search(matcher: Any, records: Any, among: Any, k: int, *, side: str, strict:
     hits: list[list[dict[str, Any]]] = [[] for _ in asking]
     if not len(there):
         return hits
-    if isinstance(among, (str, Path)) and (Path(among) / MAIN).is_file() or isinstance(among, Path) and not among.is_file():
+    if isinstance(among, (str, Path)) and (Path(among) / OWNER).is_file() or isinstance(among, Path) and not among.is_file():
         place = opened(matcher, Path(among), side)
         found = place.search(asking[there], k)
         for q, names, scores, rows in zip(there.tolist(), found.ids, found.scores, found.rows, strict=True):

@@ -485,7 +485,9 @@ class Matcher(Estimator):
 
     # --- finding ---------------------------------------------------------------------------------
 
-    def index(self, records: Any, folder: str | Path, *, side: str = "item", add: bool = False) -> finding.Indexed:
+    def index(
+        self, records: Any, folder: str | Path, *, side: str = "item", add: bool = False, server: str | None = None
+    ) -> finding.Indexed:
         """Put one side of records into an index in a folder, with their ids and all their columns.
 
         Records without any view of the side have no vector and are left out, which the answer counts.
@@ -494,11 +496,13 @@ class Matcher(Estimator):
             folder: a new one, or of an index of this matcher, which is replaced.
             side: that is to be found.
             add: to what is there; equal ids are replaced.
+            server: URL of a Qdrant server with the collection's name as its path; the vectors lie there, the folder
+                remembers where.
 
         Raises:
             BadIndex: something else stands there, or vectors of another matcher.
         """
-        return finding.index(self, as_records(self._dicts(records, side)), Path(folder), side=side, add=add)
+        return finding.index(self, as_records(self._dicts(records, side)), Path(folder), side=side, add=add, server=server)
 
     def unindex(self, records: Any, folder: str | Path, *, side: str = "item") -> int:
         """Take the ids of records out of an index; how many there were."""
