@@ -23,6 +23,7 @@ from polysense import demo
 from polysense.data.reading import read_cells
 from polysense.data.records import read_table
 from polysense.data.schema import guess
+from tiny import tiny_towers  # noqa: F401  (a fixture)
 from tiny_language import tiny_language  # noqa: F401  (a fixture)
 
 HERE = Path(__file__).parents[1] / "examples"
@@ -124,6 +125,27 @@ def test_audio_events(example, tmp_path, capsys):
     found = sounds.syllables(tmp_path / "packages")
     assert [(row["answer"], row["part"]) for row in found] == [(v, p) for p in ("train", "valid", "test") for v in "ao"]
     assert all(Path(row["sound"]).is_file() for row in found)
+
+
+def test_transcripts(example, tmp_path, capsys, tiny_towers):
+    """Prompts of hums: the texts are found, a bracket is no text, Whisper is asked, subtitles and a model are written."""
+    speech, folder = example("transcripts"), tmp_path / "prompts"
+    folder.mkdir()
+    digits = "one two three four five six seven eight nine ten".split()
+    said = {f"p{i}": f"Press {digits[i % 10]}." for i in range(24)} | {"beep": "[a tone]"}
+    wave = io.BytesIO()
+    soundfile.write(wave, np.sin(np.arange(8_000) / 5) / 4, 8_000, format="WAV")
+    listed = gzip.compress("".join(f"{name}: {text}\n" for name, text in said.items()).encode())
+    deb(folder, "asterisk-core-sounds-en", {"usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz": listed})
+    home = "usr/share/asterisk/sounds/en_US_f_Allison"
+    deb(folder, "asterisk-core-sounds-en-wav", {f"{home}/{name}.wav": wave.getvalue() for name in said})
+    arguments = ["--folder", str(folder), "--records", "2", "--model", str(tiny_towers("writer")), "--fit", "--epochs", "1"]
+    speech.main([*arguments, "--encoder", "audio.rnn"])
+    printed = capsys.readouterr().out
+    assert "wer" in printed and "beep" not in printed and "this model" in printed
+    assert list(folder.glob("*.srt")) and (folder / "model" / "model.json").is_file()
+    train, test = speech.halves(speech.prompts(folder))
+    assert not {row["text"] for row in train} & {row["text"] for row in test} and len(train) + len(test) == 24
 
 
 def desk_packages(folder: Path, names: set[str]) -> None:
