@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -267,3 +270,15 @@ def test_masked_positions_count_for_nothing():
     targets = to_tensors(task.encode(["ab"]))
     torch.testing.assert_close(task.loss(head, Tokens(x, mask), targets), task.loss(head, dense, targets))
     assert torch.equal(task.answer(head, Tokens(x, mask)), task.answer(head, dense))
+
+
+def test_predict_writes_a_subtitle_file_for_each_record(model, tunes, tmp_path):
+    """Also for a record without a sound; what a file holds is what the model says."""
+    model.save(tmp_path / "model")
+    lines = ["sound", *(record["sound"] for record in tunes[1][:2]), ""]
+    (tmp_path / "new.csv").write_text("sound,x\n" + "\n".join(f"{line},1" for line in lines[1:]) + "\n")
+    where = [sys.executable, "-m", "polysense", "predict", tmp_path / "model", tmp_path / "new.csv"]
+    done = subprocess.run([*map(str, where), "--subtitles", str(tmp_path / "s")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = [" ".join(re.findall(r"^[a-z ]+$", (tmp_path / "s" / f"{row}.srt").read_text(), re.M)) for row in range(3)]
+    assert said == [line.split(",")[1] for line in done.stdout.splitlines()[1:]] and said[2] == ""

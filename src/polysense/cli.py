@@ -330,12 +330,14 @@ New = Annotated[Path | None, typer.Option("--items", metavar="TABLE", help="Of a
     "predict model new.csv --out answers.csv", "predict model new.csv | head",
     "predict captions new.csv --set task.decoding=beam --attention looked.html",
     "predict recommender users.csv -k 5",
+    "predict speech new.csv --out texts.csv --subtitles subtitles",
 )
 def predict(
     folder: Folder, table: Table,
     out: Annotated[Path | None, typer.Option(help="CSV file to write. [default: standard output]", show_default=False)] = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Of a model that answers with words: how they are chosen, such as task.decoding=beam, task.beams=8, task.longest=20; may be repeated.")] = [],
     attention: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a caption: HTML page of up to 24 records, each word beside where the decoder looked.", show_default=False)] = None,
+    subtitles: Annotated[Path | None, typer.Option(metavar="DIR", help="Of a model that transcribes: folder for an SRT file of each record, named by its row.", show_default=False)] = None,
     lang: Annotated[str, typer.Option(help="Language of that page: en or zh.")] = "en",
     k: Annotated[int, typer.Option("-k", metavar="NUMBER", help="Of a recommender: items for each user.")] = 10,
     items: New = None,
@@ -359,6 +361,11 @@ def predict(
         model.tell_as(**ways_of(set_))
     if attention:
         write(attention, model.attention_page(records, lang=lang))
+    if subtitles:
+        from .subtitles import cues, written
+
+        for row, words in enumerate(model.words(records)):
+            write(subtitles / f"{row}.srt", written(cues(words), "srt"))
     answers = model.answers(records)
     for remark in answers.remarks:
         talk.say(remark)
