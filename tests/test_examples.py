@@ -18,13 +18,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from tiny import tiny_towers  # noqa: F401  (a fixture)
+from tiny_language import tiny_language  # noqa: F401  (a fixture)
 
 from polysense import demo
 from polysense.data.reading import read_cells
 from polysense.data.records import read_table
 from polysense.data.schema import guess
-from tiny import tiny_towers  # noqa: F401  (a fixture)
-from tiny_language import tiny_language  # noqa: F401  (a fixture)
 
 HERE = Path(__file__).parents[1] / "examples"
 HELPERS = ("sources", "scores", "spoken", "desk_scores")
