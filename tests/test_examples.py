@@ -309,6 +309,33 @@ def test_every_option_that_compares_names_encoders_and_options_that_there_are(ex
         assert fusion in fusions
 
 
+def test_captions(example, tmp_path, capsys):
+    """On made-up records in place of the emoji: texts, a report, and a page of where it looked."""
+    captions = example("captions")
+    stamps(tmp_path / "data")
+    (tmp_path / "out").mkdir()
+    shutil.move(tmp_path / "data", tmp_path / "out/emoji")
+    captions.main(["--out", "out", "--epochs", "1"])
+    said = capsys.readouterr()
+    assert "nearest by picture" in said.out and "by a beam search" in said.out and "chinese -> ignore: declared" in said.err
+    assert "<figcaption>" in (tmp_path / "out/looked.html").read_text(encoding="utf-8")
+
+
+def test_report_writing(example, tmp_path, capsys):
+    """What a report says follows from what was measured; numbers by hand: ink in one column of eight is 1/8, its width 0."""
+    reports = example("report_writing")
+    pixels = np.zeros((8, 8))
+    pixels[:, 3] = 16
+    assert reports.measured(pixels) == {"ink": 0.125, "width": 0.0, "lean": 0.0}
+    slanted = np.fliplr(np.eye(8)) * 16  # a line from bottom left to top right leans right
+    assert reports.measured(slanted)["lean"] == pytest.approx(1)
+    reports.main(["--out", "out", "--most", "60", "--epochs", "1", "--decoder", "show-tell"])
+    said = capsys.readouterr()
+    assert "nearest by all views" in said.out and "word by word: " in said.out
+    rows = read_table(tmp_path / "out/train.csv")
+    assert {bool(p) + 2 * bool(i) for p, i in zip(rows.column("picture"), rows.column("ink"), strict=True)} == {1, 2, 3}
+
+
 def test_together(example, tmp_path, capsys):
     together, folder = example("together"), stamps(tmp_path / "data")
     together.main(["--data", str(folder), "--fusion", "sum", "--out", "out"])

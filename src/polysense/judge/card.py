@@ -109,8 +109,9 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
             "the results flatter the model."
         )
     if data["valid"]:
+        chose = "the epochs that are averaged" if _kind(each[0]) == "words" else "the share of the regressions and their strength"
         found.append(
-            "The validation records also chose settings (the share of the regressions and their strength), so the results "
+            f"The validation records also chose settings ({chose}), so the results "
             "are slightly kinder than those on new records: `polysense evaluate` on a table of your own says more."
         )
     found += [_of(one, each, sentence) for one in each for sentence in _behind(one.get("valid") or {})]
@@ -310,9 +311,9 @@ def _results(facts: Mapping[str, Any]) -> str:
     which = counted(valid["records"], "validation record")
     if folds(facts):
         which = f"{counted(valid['records'], 'record')}, each judged by the model that saw neither it nor its group,"
+    lower = _list([words(key) for key in measures if key in LOWER_IS_BETTER])
     lines = [
-        f"On {which}{groups}, with 95 % bootstrap intervals. Higher is better, but "
-        f"for {_list([words(key) for key in measures if key in LOWER_IS_BETTER])}.",
+        f"On {which}{groups}, with 95 % bootstrap intervals. Higher is better{f', but for {lower}' if lower else ''}.",
         "", "| | " + " | ".join(map(words, measures)) + " |", "|---|" + "---|" * len(measures),
     ]
     for label, scores in shown.items():
