@@ -16,9 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import between, machine, say
-
 import numpy as np
+from common import between, machine, say
 
 from polysense import Model
 from polysense.data.records import read_table
@@ -83,7 +82,8 @@ def run(name: str, folder: Path, decoders: Sequence[str], seeds: int) -> list[st
             said.append(model.predict(test))
             cpu.append(seconds)
             one_by_one.append(ruler.judge(said[-1], meant, Resamples(len(meant), samples=1)).values["cider"])
-            say(f"{name} {decoder} seed {seed}: CIDEr {one_by_one[-1]:.3f}, {seconds:.0f} CPU s; says " + "; ".join(said[-1][:5]))
+            some = "; ".join(said[-1][:5])
+            say(f"{name} {decoder} seed {seed}: CIDEr {one_by_one[-1]:.3f}, {seconds:.0f} CPU s; says {some}")
         mine = judged(said, meant, draws)
         spread = f" (seeds {min(one_by_one):.2f} to {max(one_by_one):.2f})" if seeds > 1 else ""
         lines.append(

@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows = records(given.out)[: given.most]
     cut = 2 * len(rows) // 3
     train, test = (table(given.out / f"{name}.csv", part) for name, part in (("train", rows[:cut]), ("test", rows[cut:])))
-    options = {"task.decoder": given.decoder, "task.width": 64, "task.depth": 1, "train.epochs": given.epochs, "train.batch": 32}
+    options = {"task.decoder": given.decoder, "task.width": 64, "task.depth": 1}
+    options |= {"train.epochs": given.epochs, "train.batch": 32}
     model = Model("report", task="caption", encoders={"picture": "image.plain"}, options=options, verbose=True).fit(train)
     judged(model, test, given.out)
     one = {"picture": given.out / rows[0]["picture"]} if rows[0]["picture"] else {"ink": 0.4, "width": 1.2, "lean": 0.1}

@@ -109,7 +109,8 @@ def limits(facts: Mapping[str, Any]) -> list[str]:
             "the results flatter the model."
         )
     if data["valid"]:
-        chose = "the epochs that are averaged" if _kind(each[0]) == "words" else "the share of the regressions and their strength"
+        words_chose = _kind(each[0]) == "words"
+        chose = "the epochs that are averaged" if words_chose else "the share of the regressions and their strength"
         found.append(
             f"The validation records also chose settings ({chose}), so the results "
             "are slightly kinder than those on new records: `polysense evaluate` on a table of your own says more."
