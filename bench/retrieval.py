@@ -151,7 +151,7 @@ def show(name: str, one: Mapping[str, Any]) -> None:
                   f"MRR {scores['scores']['mrr']['value']:.3f}", flush=True)
 
 
-def pages(found: Mapping[str, Any], seeds: Sequence[int]) -> None:
+def pages(found: Mapping[str, Any]) -> None:
     """The tables of the docs."""
     about = machine()
     docs = Path(__file__).parents[1] / "docs"
@@ -159,13 +159,15 @@ def pages(found: Mapping[str, Any], seeds: Sequence[int]) -> None:
         en = lang == "en"
         heads = ("", "query → item", "lead", "item → query", "lead") if en else ("", "查询 → 条目", "领先", "条目 → 查询", "领先")
         lines = [
-            f"{about['cpu']}, one thread, {len(seeds)} seeds averaged query by query; recall@10 in percent, leads in points, "
-            "95 % bootstrap over groups." if en else
-            f"{about['cpu']}，单线程，{len(seeds)} 个种子逐查询平均；前 10 命中率（百分比），领先（百分点），按组自助法的 95 % 区间。", "",
+            f"{about['cpu']}, one thread, seeds averaged query by query; recall@10 in percent, leads in points, 95 % bootstrap over "
+            "groups." if en else
+            f"{about['cpu']}，单线程，各种子逐查询平均；前 10 命中率（百分比），领先（百分点），按组自助法的 95 % 区间。", "",
         ]
         for name, one in found.items():
             n = one["query_to_item"]["queries"]
-            lines += [f"**{SET_NAMES[name][0 if en else 1]}** ({n} {'queries' if en else '个查询'})", ""]
+            runs = len(one["shares"])
+            counts = f"({n} queries, {runs} seeds)" if en else f"（{n} 个查询，{runs} 个种子）"
+            lines += [f"**{SET_NAMES[name][0 if en else 1]}** {counts}", ""]
             lines += ["| " + " | ".join(heads) + " |", "|---|---|---|---|---|"]
             for predictor, words in NAMES[lang].items():
                 cells = []
@@ -188,7 +190,7 @@ def main() -> None:
     given = parser.parse_args()
     found = run(given.emoji, given.stamps, given.seeds, given.sets)
     if given.pages:
-        pages(found, given.seeds)
+        pages(found)
 
 
 if __name__ == "__main__":
