@@ -61,7 +61,7 @@ CHINESE = {
     "transformer": "Transformer", "experts": "混合专家", "serial": "串行融合", "mean": "决策平均", "convex": "凸组合决策",
     "product": "专家乘积", "stacked": "堆叠",
     "classify": "单标签分类", "regress": "回归", "multilabel": "多标签分类", "multitask": "多任务学习（多个目标）",
-    "caption": "描述（写出文字）",
+    "caption": "描述（写出文字）", "transcribe": "转写（写下所说）",
 }
 #: Settings of learning, beside the shelves.
 SETTINGS = {
