@@ -227,7 +227,7 @@ class Transcribe(Words):
         if self._list is not None and self._lexicon is None:
             self._lexicon = Lexicon(["", "", "", *self.pieces.pieces], self._list, _SPACE)
         if self.grams and self._counted is None:
-            raise BadOption("task.grams was 0 in training, so no n-grams were counted; fit with --set task.grams and task.beams")
+            raise BadOption("task.grams was 0 in training, so no n-grams were counted; fit with it")
         return beam(
             score_TK, self.beams, prior=self._counted, weight=self.grams, bonus=self.bonus, words=self._lexicon,
         )
