@@ -30,7 +30,7 @@ from polysense import Matcher, Model, transcribe
 from polysense.errors import PolysenseError
 
 REQUESTS = Path(__file__).with_suffix(".csv")
-#: Who speaks the calls of each part: nobody of the test part's first voice is heard in training or chosen by.
+#: Who speaks the calls of each part. In the test part first a voice that is heard nowhere else, then one of training.
 SPEAKERS = {"train": ("kal", "rms"), "valid": ("slt",), "test": ("awb", "kal")}
 #: No prompt answers these; a person does.
 OTHER = "other"
@@ -223,9 +223,10 @@ def heard_once(desk: Desk, made: Sequence[Row], path: Path) -> list[str]:
     """What Whisper hears in each call, kept in a file beside the calls."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     new = [one["sound"] for one in made if one["sound"] not in known]
-    if new:
-        print(f"listening to {len(new)} calls ...", flush=True)
-        known |= dict(zip(new, desk.hear(new), strict=True))
+    for start in range(0, len(new), 20):  # what was heard is kept if the rest is cut short
+        print(f"listening to call {start + 1} of {len(new)} ...", flush=True)
+        some = new[start : start + 20]
+        known |= dict(zip(some, desk.hear(some), strict=True))
         path.write_text(json.dumps(known, indent=0), encoding="utf-8")
     return [known[one["sound"]] for one in made]
 
@@ -276,7 +277,8 @@ def main(arguments: list[str] | None = None) -> None:
             test = test or [one for one in calls(asked, given.out / "calls", Flite(given.out / "packages"))
                             if one["part"] == "test"]
             trained_on = {name for one in asked if one["part"] == "train" for name in names(one["answers"])}
-            judged(desk, test, heard_once(desk, test, given.out / "heard.json"), trained_on)
+            first = [one for one in test if one["voice"] == SPEAKERS["test"][0]]
+            judged(desk, test, heard_once(desk, first, given.out / "heard.json"), trained_on)
     except PolysenseError as error:
         raise SystemExit(str(error)) from None
 
