@@ -26,8 +26,9 @@ from desk_scores import judged
 from sources import table
 from spoken import Flite, pace, prompts
 
-from polysense import Matcher, Model, transcribe
+from polysense import Matcher, Model
 from polysense.errors import PolysenseError
+from polysense.transcripts import heard, opened
 
 REQUESTS = Path(__file__).with_suffix(".csv")
 #: Who speaks the calls of each part. In the test part first a voice that is heard nowhere else, then one of training.
@@ -150,12 +151,14 @@ class Desk:
         whisper: str | None = None,
     ) -> None:
         self.model, self.matcher, self.prompts, self.whisper = model, matcher, list(prompts), whisper
-        self.weight, self.threshold = weight, threshold
+        self.weight, self.threshold, self.engine = weight, threshold, None
         self.vectors = matcher.embed([{"prompt": one["prompt"]} for one in self.prompts], "item")
 
     def hear(self, sounds: Sequence[str]) -> list[str]:
         """What is said in sound files."""
-        return [found.text for found in transcribe(sounds, model=self.whisper, language="en")]
+        if sounds and self.engine is None:
+            self.engine = opened(self.whisper, language="en")
+        return [heard(self.engine, sound).text for sound in sounds]
 
     def answer(self, asked: Sequence[Mapping[str, Any]]) -> list[Reply]:
         """Replies to calls of which ``words``, ``sound`` or both are given; the same alone as together."""
@@ -188,7 +191,7 @@ class Desk:
         scores = asked @ self.vectors.T + self.weight * intent[:, [place[one["intent"]] for one in self.prompts]]
         return np.argsort(-scores, axis=1, kind="stable"), scores
 
-    def choose(self, made: Sequence[Row], heard: Sequence[str]) -> None:
+    def choose(self, made: Sequence[Row], said: Sequence[str]) -> None:
         """Weight and threshold, on calls that nothing was learned from: the best mean reciprocal rank, the most right answers.
 
         A wrong answer costs what a right one brings; passing a caller on costs nothing, and is right where no prompt fits.
@@ -196,7 +199,7 @@ class Desk:
         best = -1.0
         for weight in WEIGHTS:
             desk = Desk(self.model, self.matcher, self.prompts, weight=weight)
-            replies = desk.answer([one | {"words": words} for one, words in zip(made, heard, strict=True)])
+            replies = desk.answer([one | {"words": words} for one, words in zip(made, said, strict=True)])
             places = [place(reply, one) for reply, one in zip(replies, made, strict=True) if one["answers"]]
             if (mrr := float(np.mean(1 / np.array(places)))) > best:
                 best, self.weight, chosen = mrr, weight, replies

@@ -104,11 +104,19 @@ def _prompts(desk: Any, rows: Sequence[Row], heard: Sequence[str], trained_on: s
         "chance": np.random.default_rng(0).random((len(rows), len(desk.prompts))),
     }
     print(f"\nThe fitting prompt among {len(desk.prompts)}: recall@1, recall@5, mean reciprocal rank")
+    apart = {}
     for name, scores in found.items():
         places = np.array([_first(s, np.array(f)) for s, f in zip(scores, fitting, strict=True)])
         for which, chosen in (("all", known | True), ("asked for in training", known), ("never asked for", ~known)):
             groups = [row["group"] for row, one in zip(rows, chosen, strict=True) if one]
             said = "   ".join(bounds(values[chosen], groups) for values in (places <= 1, places <= 5, 1 / places))
+            print(f"  {name:28}{which:24}{chosen.sum():4}   {said}")
+        apart[name] = np.stack([places <= 1, places <= 5, 1 / places])
+    print("The same requests, Matcher less the other")
+    for name in list(found)[3:]:
+        for which, chosen in (("all", known | True), ("never asked for", ~known)):
+            groups = [row["group"] for row, one in zip(rows, chosen, strict=True) if one]
+            said = "   ".join(bounds(values[chosen], groups) for values in apart["Matcher"] - apart[name])
             print(f"  {name:28}{which:24}{chosen.sum():4}   {said}")
 
 
