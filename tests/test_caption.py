@@ -271,7 +271,8 @@ def test_the_report_shows_words_beside_cells(model):
     for lang, words in (("en", "Said and meant"), ("zh", "所说与应说")):
         page = model.report(evaluation, records, lang=lang)
         assert words in page and evaluation["said"][0]["prediction"] in page and page.count("<figcaption><b>") > 12
-    assert "<figcaption>" in model.attention_page(records)
+        assert page.count("image/jpeg;base64") > 30  # a picture for each word, beside those of the cells
+    assert model.attention_page(records).count('<figure><img alt="where it looked before: ') > 12
     assert "Model of words" in model._repr_html_() and records[0]["words"][:2] in model.answers(records)._repr_html_()
 
 

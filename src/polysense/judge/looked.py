@@ -25,14 +25,14 @@ def strip(looked: Any, pictures: Mapping[str, np.ndarray]) -> list[dict[str, Any
 
     Returns:
         For each word {"word", "shares": {view: share}, and for the first view that has a map and a picture
-        "image_png_bytes": the picture, bright where the word looked}.
+        "image_jpeg_bytes": the picture, bright where the word looked}.
     """
     place = next((view for view in sorted(pictures) if looked.map(view) is not None), None)
     shares, found = {view: looked.of(view) for view in looked.views}, []
     for i, word in enumerate(looked.words[:MOST]):
         one = {"word": word, "shares": {view: round(float(share[i]), 3) for view, share in shares.items()}}
         if place is not None:
-            one["image_png_bytes"] = lit(pictures[place], looked.map(place)[i])
+            one["image_jpeg_bytes"] = lit(pictures[place], looked.map(place)[i])
         found.append(one)
     return found
 
