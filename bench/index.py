@@ -317,12 +317,15 @@ def main() -> None:
     if given.search_at:
         search_at(given.search_at, given.width[0], given.rows, given.out)
         return
-    found: dict[str, Any] = {"machine": common.machine()}
-    found["beside"] = [line for width in given.width for line in beside(width, given.rows, given.runs)]
-    found["kills"] = kills(given.kills) if given.kills else {}
-    found["million"] = [million(width) for width in given.million]
+    found: dict[str, Any] = {"machine": common.machine(), "beside": [], "kills": {}, "million": []}
     given.out.parent.mkdir(exist_ok=True)
-    given.out.write_text(json.dumps(found, indent=1))
+    for width in given.width:
+        found["beside"] += beside(width, given.rows, given.runs)
+        given.out.write_text(json.dumps(found, indent=1))
+    found["kills"] = kills(given.kills) if given.kills else {}
+    for width in given.million:
+        found["million"].append(million(width))
+        given.out.write_text(json.dumps(found, indent=1))
     print("\n".join(table(found)))
     if given.page:
         for page, zh in ((Path("docs/index.md"), False), (Path("docs/zh/index.md"), True)):

@@ -343,6 +343,14 @@ def test_together(example, tmp_path, capsys):
     assert said.out.count("\n  without ") == 4 and (tmp_path / "out/report.html").is_file()
 
 
+def test_recommend(example, tmp_path, capsys):
+    recommend, folder = example("recommend"), stamps(tmp_path / "data")
+    recommend.main(["--data", str(folder), "--users", "30", "--epochs", "1", "--out", "out"])
+    said = capsys.readouterr()
+    assert "new items only" in said.out and "item-kNN" in said.out and said.out.count("\n  next: ") == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"shop.csv", "orders.csv", "later.csv", "recommender"}
+
+
 def test_large_captions(example, tmp_path, capsys, tiny_language):
     """With a language model of a few thousand weights."""
     large, folder = example("large_captions"), stamps(tmp_path / "data")
