@@ -7,6 +7,7 @@ L tokens of the text, T frames of Whisper's encoder (20 ms), M mel bands, V size
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -66,6 +67,16 @@ def silent(wave: np.ndarray) -> bool:
     return float(np.square(rest).mean(1).max()) < 10 ** (SILENCE / 10)
 
 
+def loops(text: str) -> bool:
+    """The same over and over: it packs to less than 1 / 2.4 of its length (Whisper's own rule; Radford 2022, section 4.5).
+
+    >>> loops("see you next time, " * 20), loops("Please enter your password followed by the pound key.")
+    (True, False)
+    """
+    data = text.encode()
+    return len(data) > 2.4 * len(zlib.compress(data)) if data else False
+
+
 class Engine:
     """What turns pieces of sound into words.
 
@@ -88,12 +99,16 @@ class Engine:
         for start, stop in pieces(wave, self.longest):
             if silent(wave[start:stop]):
                 continue
-            text, mine = self._piece(np.ascontiguousarray(wave[start:stop], np.float32))
+            piece = np.ascontiguousarray(wave[start:stop], np.float32)
+            text, mine = self._piece(piece)
+            if loops(text):
+                text, mine = self._piece(piece, 3)
             texts.append(text.strip())
             words += [Word(one.text, one.start + start / HZ, one.end + start / HZ) for one in mine]
         return " ".join(filter(None, texts)), _in_order(words, len(wave) / HZ)
 
-    def _piece(self, wave: np.ndarray) -> tuple[str, list[Word]]:
+    def _piece(self, wave: np.ndarray, no_repeat: int = 0) -> tuple[str, list[Word]]:
+        """Text and words of a piece; no run of ``no_repeat`` tokens is said twice, if not 0."""
         raise NotImplementedError
 
     def _check_language(self, known: Sequence[str]) -> None:
@@ -133,11 +148,11 @@ class Faster(Engine):
             raise BadModel(f"tower '{found.name}' cannot be opened from {found.folder}: {str(error).splitlines()[0]}") from None
         self._check_language(self.model.supported_languages if self.model.model.is_multilingual else ())
 
-    def _piece(self, wave: np.ndarray) -> tuple[str, list[Word]]:
+    def _piece(self, wave: np.ndarray, no_repeat: int = 0) -> tuple[str, list[Word]]:
         parts, _ = self.model.transcribe(
             wave, language=None if self.language == "auto" else self.language,
             task="translate" if self.translate else "transcribe", beam_size=self.beams, temperature=0.0,
-            condition_on_previous_text=False, word_timestamps=True,
+            condition_on_previous_text=False, word_timestamps=True, no_repeat_ngram_size=no_repeat,
             no_speech_threshold=_NOBODY, log_prob_threshold=_UNSURE, compression_ratio_threshold=None,
         )
         parts = list(parts)
@@ -163,11 +178,11 @@ class Own(Engine):
             for head in range(self.network.config.decoder_attention_heads)
         ]
 
-    def _piece(self, wave: np.ndarray) -> tuple[str, list[Word]]:
+    def _piece(self, wave: np.ndarray, no_repeat: int = 0) -> tuple[str, list[Word]]:
         with torch.inference_mode(), quiet_transformers():
             heard_1TD = self.encode([wave])
             prompt, nobody = self._begin(heard_1TD)
-            said = self._say(heard_1TD, prompt)
+            said = self._say(heard_1TD, prompt, no_repeat)
             if not said:
                 return "", []
             ids = torch.tensor([[*prompt, *said, self.script.end]])
@@ -200,14 +215,14 @@ class Own(Engine):
     def _scores(self, heard_1TD: Tensor, ids: Sequence[int]) -> Tensor:
         return self.network(encoder_outputs=(heard_1TD,), decoder_input_ids=torch.tensor([list(ids)])).logits
 
-    def _say(self, heard_1TD: Tensor, prompt: list[int]) -> list[int]:
+    def _say(self, heard_1TD: Tensor, prompt: list[int], no_repeat: int = 0) -> list[int]:
         """Token ids of the text: beam search (transformers' own, Whisper's rules for timestamps left out)."""
         from transformers import GenerationConfig, GenerationMixin
         from transformers.modeling_outputs import BaseModelOutput
 
         room = min(self.network.config.max_target_positions // 2, self.network.config.max_target_positions - len(prompt) - 1)
         how = GenerationConfig(
-            max_new_tokens=room, num_beams=self.beams, do_sample=False,
+            max_new_tokens=room, num_beams=self.beams, do_sample=False, no_repeat_ngram_size=no_repeat,
             eos_token_id=self.script.end, pad_token_id=self.script.end,
             suppress_tokens=self.script.never or None, begin_suppress_tokens=self.script.never_first or None,
         )
