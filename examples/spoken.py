@@ -18,6 +18,8 @@ import soundfile
 import soxr
 from sources import from_apt
 
+from polysense.errors import BadRecord
+
 #: Of telephones. Voices of flite speak at 8 or 16 kHz; what a caller says arrives at 8.
 HZ = 8_000
 #: Pitch at which each voice speaks by itself, in Hz; None: its own model of pitch takes no orders.
@@ -99,7 +101,15 @@ def manner(text: str, voice: str, mood: str) -> list[str]:
 
 
 def pace(words: str | None, sound: str | Path | None) -> float | None:
-    """Letters a second, silence included; None where the words or the sound are missing."""
+    """Letters a second, silence included; None where the words or the sound are missing.
+
+    Raises:
+        BadRecord: the file cannot be read.
+    """
     if not words or not sound:
         return None
-    return round(len(words) / soundfile.info(str(sound)).duration, 2)
+    try:
+        seconds = soundfile.info(str(sound)).duration
+    except soundfile.LibsndfileError as error:
+        raise BadRecord(f"{sound} cannot be read: {error.error_string.rstrip(".")}; give a wav, flac, ogg or mp3 file") from None
+    return round(len(words) / seconds, 2) if seconds else None

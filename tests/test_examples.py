@@ -25,6 +25,7 @@ from polysense import demo
 from polysense.data.reading import read_cells
 from polysense.data.records import read_table
 from polysense.data.schema import guess
+from polysense.errors import BadRecord
 
 HERE = Path(__file__).parents[1] / "examples"
 HELPERS = ("sources", "scores", "spoken", "desk_scores")
@@ -237,6 +238,11 @@ def test_manner_and_pace(example, tmp_path):
     soundfile.write(tmp_path / "hum.wav", np.zeros(8_000), 8_000)
     assert spoken.pace("ten letter", tmp_path / "hum.wav") == 10.0
     assert spoken.pace(None, tmp_path / "hum.wav") is None and spoken.pace("words", None) is None
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8_000)
+    assert spoken.pace("words", tmp_path / "empty.wav") is None
+    (tmp_path / "no.wav").write_text("text")
+    with pytest.raises(BadRecord, match=r"no\.wav cannot be read: .*; give a wav, flac, ogg or mp3 file$"):
+        spoken.pace("words", tmp_path / "no.wav")
     stretch = {mood: float(spoken.manner("Hello.", "rms", mood)[1].split("=")[1]) for mood in spoken.MANNERS}
     assert stretch["urgent"] < stretch["annoyed"] and stretch["urgent"] < stretch["calm"]
     assert len(spoken.manner("Hello.", "rms", "calm")) == 2 and len(spoken.manner("Hello.", "slt", "calm")) == 6
