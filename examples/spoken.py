@@ -111,5 +111,6 @@ def pace(words: str | None, sound: str | Path | None) -> float | None:
     try:
         seconds = soundfile.info(str(sound)).duration
     except soundfile.LibsndfileError as error:
-        raise BadRecord(f"{sound} cannot be read: {error.error_string.rstrip(".")}; give a wav, flac, ogg or mp3 file") from None
+        why = error.error_string.rstrip(".")
+        raise BadRecord(f"{sound} cannot be read: {why}; give a wav, flac, ogg or mp3 file") from None
     return round(len(words) / seconds, 2) if seconds else None
