@@ -201,6 +201,19 @@ def test_tones_are_named(model, tunes):
     assert set(found["scores"]) == {"wer", "cer", "exact"}
 
 
+def test_evaluate_prints_the_error_rates_of_jiwer(model, tunes):
+    """On the answers to the first records, some of whose texts are changed so that there are errors of each kind."""
+    jiwer = pytest.importorskip("jiwer")
+    records = [dict(record) for record in tunes[1][:12]]
+    records[0]["text"] += " fa sol"
+    records[1]["text"], records[2]["text"] = "fa", "Do! " + records[2]["text"]
+    meant = [record["text"].lower().replace("!", "") for record in records]
+    said = model.predict(records).tolist()
+    found = model.evaluate(records)["scores"]
+    assert found["wer"]["value"] == pytest.approx(jiwer.wer(meant, said))
+    assert found["cer"]["value"] == pytest.approx(jiwer.cer(meant, said))
+
+
 def test_a_record_says_the_same_alone_and_in_a_batch(model, tunes):
     together = model.predict(tunes[1][:12]).tolist()
     assert together == [model.predict([record])[0] for record in tunes[1][:12]]
