@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -29,14 +30,14 @@ class _Command(typer.core.TyperCommand):
             kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
             shown = parameter.get_help_record(ctx)
             if shown:
-                shown = (shown[0].replace(" <path>", "").replace(" <str>", ""), shown[1])
+                shown = (re.sub(r" <[A-Za-z\[\]]+>", "", shown[0]), shown[1])
                 groups.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(shown)
         for title in sorted(groups, key=lambda title: title not in ("Arguments", "Options")):
             with formatter.section(title):
                 formatter.write_dl(groups[title])
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def get_help(self, ctx: Any) -> str:
         return super().get_help(ctx) + "\n"
