@@ -407,7 +407,7 @@ def test_towers_are_tuned_for_all_targets(tiny_towers):
 
 def test_a_fit_that_was_interrupted_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     """Killed when training begins; encoders and every target's rivals are read again."""
-    from polysense import model as home
+    from polysense import estimator as home
 
     rows, valid = things(60), things(30, 1)
     whole = made().fit(rows, valid=valid)
