@@ -124,7 +124,9 @@ def interval(values: list[float]) -> list[float]:
 
 def table(runs: list[dict[str, Any]], machine: dict[str, Any], users: int, zh: bool = False) -> list[str]:
     """The figures as lines of Markdown."""
-    kinds = {"new items": ("new items", "新物品"), "known items": ("known items", "已知物品"), "all items": ("all items", "全部物品")}
+    kinds = {
+        "new items": ("new items", "新物品"), "known items": ("known items", "已知物品"), "all items": ("all items", "全部物品"),
+    }
     lines = [
         ("| NDCG@10 [95 % over seeds] | " if not zh else "| NDCG@10 [各种子 95 %] | ")
         + " | ".join(both[zh] for both in kinds.values()) + " |", "|---|---|---|---|",
@@ -138,7 +140,7 @@ def table(runs: list[dict[str, Any]], machine: dict[str, Any], users: int, zh: b
             ]
             cells.append("{:.3f} [{:.3f}, {:.3f}]".format(*interval(values)))
         lines.append(f"| {both[zh]} | " + " | ".join(cells) + " |")
-    lines += ["", ("| the recommender less | " if not zh else "| 推荐器减去 | ") + " | ".join(b[zh] for b in kinds.values()) + " |",
+    lines += ["", ("| 推荐器减去 | " if zh else "| the recommender less | ") + " | ".join(b[zh] for b in kinds.values()) + " |",
               "|---|---|---|---|"]
     for name in ("content_knn", "item_knn", "factors", "popularity"):
         cells = []

@@ -41,7 +41,8 @@ SETS = {
     "stamps, name + speech and picture": ("stamps", "english,speech", "picture", {}),
 }
 NAMES = {
-    "en": {"matcher": "the matcher", "network": "its network alone", "ridge": "ridge regression", "cca": "canonical correlation",
+    "en": {"matcher": "the matcher", "network": "its network alone", "ridge": "ridge regression",
+           "cca": "canonical correlation",
            "nearest": "nearest training query", "chance": "chance"},
     "zh": {"matcher": "匹配器", "network": "其中的网络", "ridge": "岭回归", "cca": "典型相关", "nearest": "最近的训练查询",
            "chance": "随机"},
@@ -144,7 +145,8 @@ def _figure(score: Mapping[str, float], signed: bool = False) -> str:
 def show(name: str, one: Mapping[str, Any]) -> None:
     """One set as a table."""
     for direction in DIRECTIONS:
-        print(f"\n{name}, {direction.replace('_', ' ')}, {one[direction]['queries']} queries; recall@10 in %, the matcher's lead in points")
+        asked = f"{direction.replace('_', ' ')}, {one[direction]['queries']} queries"
+        print(f"\n{name}, {asked}; recall@10 in %, the matcher's lead in points")
         for predictor, scores in one[direction]["predictors"].items():
             lead = "" if predictor == "matcher" else _figure(scores["lead"]["recall_at_10"], signed=True)
             print(f"  {NAMES['en'][predictor]:<24} {_figure(scores['scores']['recall_at_10']):<20} {lead:<22} "
@@ -157,10 +159,11 @@ def pages(found: Mapping[str, Any]) -> None:
     docs = Path(__file__).parents[1] / "docs"
     for place, lang in ((docs / "matching.md", "en"), (docs / "zh" / "matching.md", "zh")):
         en = lang == "en"
-        heads = ("", "query → item", "lead", "item → query", "lead") if en else ("", "查询 → 条目", "领先", "条目 → 查询", "领先")
+        there, back, lead = ("query → item", "item → query", "lead") if en else ("查询 → 条目", "条目 → 查询", "领先")
+        heads = ("", there, lead, back, lead)
         lines = [
-            f"{about['cpu']}, one thread, seeds averaged query by query; recall@10 in percent, leads in points, 95 % bootstrap over "
-            "groups." if en else
+            f"{about['cpu']}, one thread, seeds averaged query by query; recall@10 in percent, leads in points, 95 % bootstrap "
+            "over groups." if en else
             f"{about['cpu']}，单线程，各种子逐查询平均；前 10 命中率（百分比），领先（百分点），按组自助法的 95 % 区间。", "",
         ]
         for name, one in found.items():

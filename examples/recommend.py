@@ -3,8 +3,8 @@
     python examples/recommend.py                     made where it is not there: the demo's folder (161 MB by apt-get)
     python examples/recommend.py --data FOLDER       FOLDER as polysense demo made it
 
-The stamps are real; who takes them is not: each user likes three of the classes, which no column of the items shows, and some stamps
-are liked by many. A sixth of the stamps is taken by nobody until the last period, so that only their views can speak for them.
+The stamps are real; who takes them is not: each user likes three of the classes, which no column of the items shows, and some
+stamps are liked by many. A sixth of the stamps is taken by nobody until the last period, so that only their views can speak for them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("polysense-demo"), help="folder of the demo's tables")
     parser.add_argument("--users", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=Path("polysense-recommend"), help="folder for the tables and the recommender")
+    parser.add_argument("--out", type=Path, default=Path("polysense-recommend"), help="folder for tables and recommender")
     given = parser.parse_args(arguments)
     items, classes = shop(stamps(given.data))
     orders, later = made_up(classes, given.users)

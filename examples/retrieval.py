@@ -4,8 +4,8 @@
     python examples/retrieval.py --stamps      stamps: pictures <-> English names and spoken descriptions together
     python examples/retrieval.py --chinese     emoji: pictures <-> Chinese names and tags
 
-A third of the records judges and has not been seen. The emoji come from three npm packages (MIT, pictures Apache 2.0 and CC BY 4.0;
-157 MB by npm pack), the stamps from a Debian package (GPL-2; 161 MB by apt-get download, no root); both are fetched once.
+A third of the records judges and has not been seen. The emoji come from three npm packages (MIT, pictures Apache 2.0 and CC BY
+4.0; 157 MB by npm pack), the stamps from a Debian package (GPL-2; 161 MB by apt-get download, no root); both are fetched once.
 """
 
 from __future__ import annotations

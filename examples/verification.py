@@ -5,8 +5,8 @@
 
 The speakers read letters and syllables in 20 languages, one or two for each: the Debian package klettres-data (GPL-2+; 40 MB,
 by apt-get download, no root). Photographs of faces do not install from a package, so the second part takes the stamps of a
-drawing program in their place: a picture, somebody's voice that says what it is (in French), and an English description. A table
-of your own people has the same columns.
+drawing program in their place: a picture, somebody's voice that says what it is (in French), and an English description. A
+table of your own people has the same columns.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ KINDS: dict[str, Any] = {"model": Model, "matcher": Matcher, "recommender": Reco
 def load(
     folder: str | Path, encoders: Mapping[str, torch.nn.Module] | None = None, *, download: bool = False
 ) -> Any:
-    """Read a folder that ``save`` wrote, or an id of the Hub: a ``Model``, a ``Matcher``, a ``Recommender``; see their ``load``.
+    """Read a folder that ``save`` wrote, or an id of the Hub: ``Model``, ``Matcher`` or ``Recommender``; see their ``load``.
 
     Raises:
         BadModel: damaged, foreign, or trained with another tower.

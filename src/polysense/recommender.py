@@ -189,7 +189,8 @@ class Recommender(BaseEstimator):
         """The options, checked before any data is read."""
         settings = self.get_params(deep=False)
         check_settings(settings | {
-            "group": None, "target": None, "task": None, "tune": None, "tensorboard": None, "quality": "balanced", "split": None,
+            "group": None, "target": None, "task": None, "tune": None, "tensorboard": None, "quality": "balanced",
+            "split": None,
         })
         for name in ("user", "item"):
             if not isinstance(settings[name], str) or not settings[name]:
@@ -506,8 +507,8 @@ class Recommender(BaseEstimator):
             samples: bootstrap resamples of the users.
 
         Returns:
-            {"users", "items", "scores", "baselines", "differences", "new_items"}: the recommender's measures with bounds, those
-            of its parts alone, and what it gains over each; of new items, which nobody had taken in training, the same with only
+            {"users", "items", "scores", "baselines", "differences", "new_items"}: the recommender's measures with bounds,
+            those of its parts alone, and what it gains over each; of new items, which nobody had taken in training, the same with only
             them to choose from.
 
         Raises:

@@ -25,8 +25,8 @@ class TasteCore(nn.Module):
     """One member.
 
     The user: z = sum_h a_h W v_h with a = softmax over the present h of w.tanh(A v_h) + r_h, r learned for each place counted
-    from the latest (attention as pooling: Yang et al. 2016, doi:10.18653/v1/N16-1174, equations 5 to 7); then u = norm(z + g(z)),
-    g with one hidden layer. A score is u.v / sqrt(E).
+    from the latest (attention as pooling: Yang et al. 2016, doi:10.18653/v1/N16-1174, equations 5 to 7); then u =
+    norm(z + g(z)), g with one hidden layer. A score is u.v / sqrt(E).
 
     Args:
         trunk: of an item's views.
