@@ -125,7 +125,8 @@ def interval(values: list[float]) -> list[float]:
 def table(runs: list[dict[str, Any]], machine: dict[str, Any], users: int, zh: bool = False) -> list[str]:
     """The figures as lines of Markdown."""
     kinds = {
-        "new items": ("new items", "新物品"), "known items": ("known items", "已知物品"), "all items": ("all items", "全部物品"),
+        "new items": ("new items", "新物品"), "known items": ("known items", "已知物品"),
+        "all items": ("all items", "全部物品"),
     }
     lines = [
         ("| NDCG@10 [95 % over seeds] | " if not zh else "| NDCG@10 [各种子 95 %] | ")

@@ -4,7 +4,8 @@
     python examples/recommend.py --data FOLDER       FOLDER as polysense demo made it
 
 The stamps are real; who takes them is not: each user likes three of the classes, which no column of the items shows, and some
-stamps are liked by many. A sixth of the stamps is taken by nobody until the last period, so that only their views can speak for them.
+stamps are liked by many. A sixth of the stamps is taken by nobody until the last period, so that only
+their views can speak for them.
 """
 
 from __future__ import annotations

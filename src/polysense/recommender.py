@@ -508,7 +508,8 @@ class Recommender(BaseEstimator):
 
         Returns:
             {"users", "items", "scores", "baselines", "differences", "new_items"}: the recommender's measures with bounds,
-            those of its parts alone, and what it gains over each; of new items, which nobody had taken in training, the same with only
+            those of its parts alone, and what it gains over each; of new items, which nobody had taken in training, the
+            same with only
             them to choose from.
 
         Raises:
