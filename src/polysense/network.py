@@ -423,7 +423,10 @@ class Network(nn.Module):
             x = arrays["features"]
             if x.dim() == 2:
                 return Tokens.single(x, present_B)
-            return Tokens(x, present_B[:, None] & ~x[..., 0].isnan())
+            mask_BT = present_B[:, None] & ~x[..., 0].isnan()
+            most = int((mask_BT.any(0) * torch.arange(1, x.shape[1] + 1, device=x.device)).max()) if len(x) else 1
+            most = max(1, most)  # a tower's rows are as long as it hears; behind the longest record nothing is read
+            return Tokens(x[:, :most], mask_BT[:, :most])
         if not present_B.any():
             width = self.encoders.widths[view]
             return Tokens(torch.zeros(len(present_B), 1, width, device=present_B.device), present_B[:, None])

@@ -177,10 +177,22 @@ def _encode(encoder: Encoder, pool: bool) -> Callable[[Sequence[Any]], np.ndarra
         _still(encoder)
         with torch.inference_mode():
             tokens = encoder(to_tensors(encoder.prepare(values)))
-        x = tokens.pooled() if pool else torch.where(tokens.mask[..., None], tokens.x, torch.nan)
+        if pool:
+            return tokens.pooled().float().cpu().numpy()
+        longest = _longest(tokens.mask)  # a tower may give as many positions as it can hear, whatever a sound lasts
+        x = torch.where(tokens.mask[..., None], tokens.x, torch.nan)[:, :longest]
         return x.float().cpu().numpy()
 
     return compute
+
+
+def _longest(mask_BT: Tensor) -> int:
+    """Positions up to the last real one of any record; one at least.
+
+    >>> _longest(torch.tensor([[True, False, False], [False, True, False]])), _longest(torch.zeros(1, 5, dtype=torch.bool))
+    (2, 1)
+    """
+    return int((mask_BT.any(0) * torch.arange(1, mask_BT.shape[1] + 1, device=mask_BT.device)).max()) or 1
 
 
 def _still(module: torch.nn.Module) -> None:
