@@ -309,11 +309,13 @@ class Matcher(Estimator):
         self.chosen_["temperature"] = cross_entropies(both["query"] @ both["item"].T, same[:, None] == same)[0]
         groups = joined_groups(job.tables, self.group)
         known = same if groups is None else _numbered([groups[row] for row in rows])
+        alike_NN, one_NN = same[:, None] == same, known[:, None] == known
         for one, other in (("query", "item"), ("query", "query"), ("item", "item")):
-            number = same if groups is None else known
-            pairs = number[:, None] == number
             scores = both[one] @ both[other].T
-            wanted = np.ones_like(pairs) if one != other else ~np.eye(len(pairs), dtype=bool)
+            if one == other:  # of one group or not; a thing beside itself says nothing
+                pairs, wanted = one_NN | alike_NN, scores < 1 - 1e-6
+            else:  # a record's own other side or not; of others of its group nobody knows
+                pairs, wanted = alike_NN, alike_NN | ~one_NN
             if (pairs & wanted).any() and (~pairs & wanted).any():
                 error, threshold = equal_error(scores[wanted], pairs[wanted])
                 self.chosen_["thresholds"][f"{one}-{other}"] = {"threshold": threshold, "equal_error_rate": error}
