@@ -13,6 +13,7 @@ from polysense import Matcher, Model, cli, demo, store
 from polysense.errors import BadColumn, BadIndex, BadModel, BadOption, BadRecord, BadTable, NotFitted
 from polysense.judge.match import as_text
 from polysense.learn.joint import Judged, joined_vectors, same_content
+from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 QUICK = {"match.epochs": 4, "match.dim": 16, "match.width": 8, "match.members": 2}
 PLAIN = {"text": "text.plain", "text_zh": "text.plain", "picture": "image.plain", "sound": "audio.plain"}
@@ -125,6 +126,27 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(Course, "end_epoch", real)
     resumed = matcher(options=options).fit(records(), checkpoints=tmp_path / "f", resume=True)
     np.testing.assert_array_equal(resumed.embed(records(9), "item"), whole.embed(records(9), "item"))
+
+
+def test_towers_are_tuned_from_the_frozen_solution_on_and_never_end_below_it(tiny_towers, tmp_path):  # noqa: F811
+    def made(**more):
+        return Matcher(
+            "text", "text_zh", encoders={"text": f"text.pretrained:{tiny_towers('text')}", "text_zh": "text.plain"}, cache=False,
+            options=QUICK | {"tune.epochs": 2, "tune.rate": 1e-2}, **more,
+        ).fit(records(60, columns=("text", "text_zh")))
+
+    tuned, frozen = made(tune="text"), made()
+    facts = tuned.made_["tuned"]
+    assert facts["views"] == ["text"] and len(facts["epochs"]) == 2
+    last = facts["tuned"] or facts["frozen"]
+    assert last["loss"] <= facts["frozen"]["loss"]
+    data = records(5, seed=3)
+    if facts["kept"] == "frozen":
+        np.testing.assert_array_equal(tuned.embed(data, "query"), frozen.embed(data, "query"))
+    tuned.save(tmp_path / "m")
+    np.testing.assert_array_equal(Matcher.load(tmp_path / "m").embed(data, "query"), tuned.embed(data, "query"))
+    alone = np.concatenate([tuned.embed([one], "query") for one in data])
+    np.testing.assert_allclose(alone, tuned.embed(data, "query"), atol=1e-5)
 
 
 # --- what belongs together, and what is judged -----------------------------------------------------
