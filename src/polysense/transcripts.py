@@ -114,6 +114,7 @@ def heard(made: Any, sound: Any) -> Transcript:
         try:
             wave = decode_audio(fetch(sound, "audio").data)
         except BadCell as error:
-            raise BadRecord(f"{sound if isinstance(sound, str) else 'the sound'} cannot be read: {error}") from None
+            said, name = str(error), f"'{sound}'" if isinstance(sound, str) else "the sound"
+            raise BadRecord(said if said.startswith(name) else f"{name} {said}") from None
     text, words = made.hear(wave)
     return Transcript(text, words, len(wave) / 16_000)

@@ -206,7 +206,7 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
         lines.append(f"too few to say: the intervals rest on {counted(evaluation['records'], 'record')}")
     for name, (asking, among) in DIRECTIONS.items():
         lines += ["", f"{_side(evaluation, asking)} -> {_side(evaluation, among)}"]
-        heads = f"{'recall@1':>8} {'@5':>6} {'@10':>6}  {'95 % interval':<14} {'MRR':>6} {'mAP':>6} {'median rank':>11}"
+        heads = f"{'recall@1':>8} {'@5':>6} {'@10':>6}  {'95 % of @10':<14} {'MRR':>6} {'mAP':>6} {'median rank':>11}"
         lines.append(f"{'':<24} {heads}")
         lines.append(_line("this matcher", evaluation[name]))
         if evaluation["network"]:
