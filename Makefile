@@ -14,16 +14,19 @@ PIP     = .venv/bin/pip -q --disable-pip-version-check install -c constraints.tx
 # One thread: several torch threads on a few busy cores are slower than one.
 ONE     = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
+# The test files are shared out among two processes.
+SPREAD  = -n 2 --dist loadfile
+
 .PHONY: demo test check bench faults docs clean
 
 demo: .venv/.made
 	@.venv/bin/polysense demo
 
 test: .venv/.made
-	@$(ONE) .venv/bin/python -m pytest -q
+	@$(ONE) .venv/bin/python -m pytest -q $(SPREAD)
 
 check: .venv/.made
-	@$(ONE) .venv/bin/python -m pytest -q -m "not slow"
+	@$(ONE) .venv/bin/python -m pytest -q -m "not slow" $(SPREAD)
 
 bench: .venv/.made
 	@$(ONE) .venv/bin/python bench
