@@ -154,7 +154,7 @@ def test_list_of_an_entry_says_what_its_docstring_says(run):
     assert code == 2 and "there is no encoder 'image.cn'; did you mean 'image.cnn'" in err
     code, out, _ = run("list", "towers")
     lines = out.splitlines()[1::2]
-    assert code == 0 and {line.split()[1] for line in lines} == {"text", "image", "audio"}
+    assert code == 0 and {line.split()[1] for line in lines} == {"text", "image", "audio", "language"}
     assert len({line.index(f" {line.split()[1]} ") for line in lines}) == 1  # one column, however long a name is
 
 

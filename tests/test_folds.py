@@ -223,7 +223,7 @@ def test_killed_in_the_second_model_it_goes_on_to_the_same_bits(rows, tmp_path, 
     made = model("table", group="who", options=options, **more).fit(rows, checkpoints=tmp_path / "f", resume=True)
     assert np.array_equal(made.predict_proba(rows), whole.predict_proba(rows))
     assert trained[0] - before == (1 if kind == "fold" else 0), "what was learned before is not learned again"
-    with pytest.raises(BadOption, match="fusion was 'concat' and is 'sum'"):
+    with pytest.raises(BadOption, match="fusion was None and is 'sum'"):
         model("table", group="who", options=options, fusion="sum", **more).fit(rows, checkpoints=tmp_path / "f", resume=True)
     made.save(tmp_path / "m")
     assert not (tmp_path / "f").exists()

@@ -264,7 +264,8 @@ def test_accumulated_batches_are_one_large_batch(optimiser, batch, accumulate):
     """Without dropout; also where the last batch of a group is a smaller one, and with L1."""
     small_steps, _ = run(small(**STILL, batch=batch, accumulate=accumulate, l1=1e-3, optimiser=optimiser), fusion=SURE)
     large_steps, _ = run(small(**STILL, batch=batch * accumulate, l1=1e-3, optimiser=optimiser), fusion=SURE)
-    torch.testing.assert_close(weights(small_steps), weights(large_steps), atol=1e-6, rtol=1e-6)
+    # sums in another order, which AdamW's square roots of tiny numbers magnify: how far depends on the processor
+    torch.testing.assert_close(weights(small_steps), weights(large_steps), atol=1e-5, rtol=1e-6)
     assert (weights(small_steps) - weights(network(small()))).abs().max() > 1e-3
 
 

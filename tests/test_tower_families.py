@@ -373,9 +373,9 @@ def test_a_download_takes_a_state_dict_only_where_there_is_nothing_safer(monkeyp
         return tmp_path
 
     monkeypatch.setattr(towers_find.hub, "download", download)
-    assert towers_find._download("some/model") == tmp_path and len(asked) == 2
-    assert not any(pattern.endswith(".bin") for pattern in asked[0])
-    assert towers_find._download("some/model") == tmp_path and len(asked) == 3, "a cached one is asked for once"
+    assert towers_find._download("some/model") == tmp_path and len(asked) == 3
+    assert not any("pytorch" in pattern for patterns in asked[:2] for pattern in patterns)
+    assert towers_find._download("some/model") == tmp_path and len(asked) == 4, "a cached one is asked for once"
 
 
 def test_halves_name_classes_that_exist():

@@ -58,6 +58,7 @@ REASONS: dict[str, dict[str, str]] = {"zh": {
     "{value} is not a date (write it as 2024-12-31 or 2024-12-31 23:59)":
         "{value} 不是日期（请写成 2024-12-31 或 2024-12-31 23:59）",
     "{value} is not text": "{value} 不是文本",
+    "is {value}; a target of words is text": "是 {value}；文字的目标列应是文本",
     "is {value}; a target is one word or number per record": "是 {value}；每条记录的目标是一个词或一个数",
     "{value} is not one number; name several columns (--target a,b) for several numbers":
         "{value} 不是一个数；要预测几个数，请写几个列名（--target a,b）",

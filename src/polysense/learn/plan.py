@@ -149,7 +149,7 @@ class Plan:
             if isinstance(value, Mapping) and not dot:
                 nested.setdefault(section, {}).update(value)
             elif not dot:
-                raise BadOption(f"option '{key}' lacks its section; write {_sections(key)} or VIEW.{key}")
+                raise BadOption(f"option '{key}' lacks its section; write {_sections(key, task)} or VIEW.{key}")
             else:
                 nested.setdefault(section, {})[name] = value
         if fusion is None:
@@ -375,5 +375,7 @@ def split_name(given: Any) -> tuple[str, dict[str, Any]]:
     return name, {"tower": tower} if colon else {}
 
 
-def _sections(key: str) -> str:
-    return ", ".join(f"{section}.{key}" for section in SECTIONS)
+def _sections(key: str, task: Any) -> str:
+    """The option behind every section that such an estimator has."""
+    other = ("task", "train", "auto") if task == MATCH else (MATCH,)
+    return ", ".join(f"{section}.{key}" for section in SECTIONS if section not in other)
