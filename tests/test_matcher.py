@@ -13,6 +13,7 @@ from polysense import Matcher, Model, cli, demo, store
 from polysense.errors import BadColumn, BadIndex, BadModel, BadOption, BadRecord, BadTable, NotFitted
 from polysense.judge.match import as_text
 from polysense.learn.joint import Judged, joined_vectors, same_content
+from test_store import killed_at
 from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 QUICK = {"match.epochs": 4, "match.dim": 16, "match.width": 8, "match.members": 2}
@@ -258,6 +259,24 @@ def test_an_index_on_a_server_answers_as_the_one_in_a_folder(fitted, tmp_path):
         there, here = fitted.search(asked, tmp_path / "there", 4), fitted.search(asked, tmp_path / "here", 4)
         assert [[hit["id"] for hit in hits] for hits in there] == [[hit["id"] for hit in hits] for hits in here]
         assert there[0][0]["place"] == here[0][0]["place"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_killed_at_any_step_of_replacing_an_index_the_old_one_or_the_new_one_is_found(fitted, tmp_path, monkeypatch, at_once):
+    """With both folders changing places in one step, and where the system can only rename one after the other."""
+    if not at_once:
+        monkeypatch.setattr(store, "_exchange", lambda one, other: False)
+    old, new, seen, killed, step = records(4, seed=3, missing=0), records(6, seed=3, missing=0), [], True, 0
+    while killed:
+        place = tmp_path / str(step) / "i"
+        place.parent.mkdir()
+        fitted.index(old, place)
+        killed = killed_at(step, lambda place=place: fitted.index(new, place))
+        seen.append(len(fitted.search(new[:1], place, k=9)[0]))
+        assert fitted.index(old, place).total == 4
+        assert [path.name for path in place.parent.iterdir()] == ["i"], "what was left aside is cleared away"
+        step += 1
+    assert seen[0] == 4 and seen[-1] == 6 and seen == sorted(seen) and len(seen) > 10
 
 
 def test_an_index_of_another_matcher_is_refused(fitted, tmp_path):

@@ -6,7 +6,6 @@ N records, E width, K hits.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from .errors import BadIndex, BadOption, BadRecord, BadTable, CannotWrite
 from .judge.verify import judge_verification
 from .learn.begin_pairs import SIDES
 from .learn.linear import unit
-from .store import sync
+from .store import aside_for, recover, replacing, take_place
 
 #: Beside an index: whose vectors it holds.
 OWNER = "matcher.json"
@@ -66,13 +65,16 @@ def index(matcher: Any, records: Records, folder: Path, *, side: str, add: bool,
         return Indexed(len(there), len(found), bad, remarks)
     if folder.exists() and not (folder / OWNER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadIndex(f"{folder} exists and holds something other than an index; name another folder (--index FOLDER)")
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    recover(folder, _is_index)
+    aside = aside_for(folder)
     shutil.rmtree(aside, ignore_errors=True)
     try:
         made = Index.create(aside, matcher.width)
         _put_owner(aside, matcher, side)
         _fill(made, matcher, records, names, vectors, there)
-        _replace(aside, folder)
+        take_place(aside, folder)
+    except OSError as error:
+        raise CannotWrite(f"the index {folder} could not be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Indexed(len(there), len(made), bad, remarks)
@@ -114,24 +116,12 @@ def _fill(
 
 
 def _put_owner(folder: Path, matcher: Any, side: str) -> None:
-    path = folder / OWNER
-    path.write_text(json.dumps({"fingerprint": matcher.fingerprint(), "side": side}), encoding="utf-8")
-    sync(path)
+    with replacing(folder / OWNER) as file:
+        file.write(json.dumps({"fingerprint": matcher.fingerprint(), "side": side}).encode())
 
 
-def _replace(aside: Path, folder: Path) -> None:
-    """Put the new index in the place of an old one."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
-        if folder.exists():
-            folder.rename(old)
-        aside.rename(folder)
-        sync(folder.parent)
-    except OSError as error:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise CannotWrite(f"the index {folder} could not be written: {error.strerror or error}") from error
-    shutil.rmtree(old, ignore_errors=True)
+def _is_index(folder: Path) -> bool:
+    return (folder / MAIN).is_file() and (folder / OWNER).is_file()
 
 
 def opened(matcher: Any, folder: Path, side: str) -> Any:
@@ -140,6 +130,8 @@ def opened(matcher: Any, folder: Path, side: str) -> Any:
     Raises:
         BadIndex: none, damaged, of another matcher or the other side.
     """
+    if not folder.exists():
+        recover(folder, _is_index)
     if not (folder / MAIN).is_file() and not (folder / OWNER).is_file():
         raise BadIndex(f"there is no index in {folder}; make one first: polysense index DIR TABLE")
     found = open_index(folder)

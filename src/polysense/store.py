@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -117,7 +117,7 @@ def save(
     """
     recover(folder)
     check_target(folder)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    aside = aside_for(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
@@ -125,9 +125,7 @@ def save(
         for name, data in (notes or {}).items():
             _write(aside / name, data)
         _write_parts(aside, facts, parts, _copy(aside, copies or {}))
-        sync(aside)
-        _swap(aside, folder)
-        sync(folder.parent)
+        take_place(aside, folder)
     except OSError as error:
         raise CannotWrite(f"{what} could not be written to {folder}: {error.strerror or error}") from error
     finally:  # interrupted too: nothing half-written stays behind
@@ -229,22 +227,30 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _swap(aside: Path, folder: Path) -> None:
-    """Put the new folder in the place of an old one, if there is one, in one step where the system has it."""
+def aside_for(folder: Path) -> Path:
+    """Where this process writes what is to take a folder's place; ``recover`` knows the name."""
+    return folder.with_name(f".{folder.name}.{os.getpid()}.new")
+
+
+def take_place(aside: Path, folder: Path) -> None:
+    """Put a new folder in the place of an old one, if there is one, in one step where the system has it.
+
+    What stood there lies aside then, or is gone.
+    """
+    sync(aside)
     if not folder.exists():
         aside.rename(folder)
-        return
-    if _exchange(aside, folder):
-        return  # the old one goes with everything that lies aside
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    folder.rename(old)  # killed here, ``recover`` finds it
-    try:
-        aside.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    elif not _exchange(aside, folder):
+        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)  # killed here, ``recover`` finds it
+        try:
+            aside.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    sync(folder.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -256,15 +262,19 @@ def _exchange(one: Path, other: Path) -> bool:
     return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
-def recover(folder: Path) -> None:
-    """Tidy up after a process that was killed while it saved: an old model left aside goes back, the rest goes."""
+def recover(folder: Path, whole: Callable[[Path], bool] = is_model) -> None:
+    """Tidy up after a process that was killed while it saved: an old model left aside goes back, the rest goes.
+
+    Args:
+        whole: what lies in a folder is what goes back.
+    """
     mine = f".{folder.name}."
     for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
         process, _, kind = path.name.removeprefix(mine).partition(".")
         if not path.name.startswith(mine) or kind not in ("new", "old") or not process.isdigit() or _lives(int(process)):
             continue
         try:
-            if kind == "old" and not folder.exists() and is_model(path):
+            if kind == "old" and not folder.exists() and whole(path):
                 path.rename(folder)
             else:
                 shutil.rmtree(path, ignore_errors=True)
