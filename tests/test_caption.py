@@ -327,6 +327,12 @@ def test_what_does_not_suit_words_is_one_sentence(settings, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_fusion_that_does_not_fit_is_told_before_any_cell_is_read(monkeypatch):
+    monkeypatch.setattr(Model, "_open_cells", lambda *_: pytest.fail("cells were read first"))
+    with pytest.raises(BadOption, match="gives one vector per record; choose a fusion that keeps positions, such as tokens"):
+        Model("words", task="caption", cache=False, fusion="mean").fit(told(16))
+
+
 def test_words_among_several_targets_are_refused():
     with pytest.raises(BadOption, match="stands alone; give it a model of its own"):
         Model(["words", "place"], task="words=caption,place=classify").fit(told(16))

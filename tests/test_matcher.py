@@ -233,6 +233,10 @@ def test_an_index_finds_what_records_find_and_can_be_added_to(fitted, tmp_path):
         np.testing.assert_allclose([hit["score"] for hit in one], [hit["score"] for hit in other], atol=1e-5)
         assert one[0]["rank"] == 1 and one[0]["place"] == other[0]["place"] and "picture" not in one[0]
     assert len(fitted.search(asked, place, 1000)[0]) == 30  # k is larger than the index
+    named = [{"item_id" if key == "id" else key: value for key, value in item.items()} for item in items]
+    fitted.index(named, tmp_path / "named")
+    for hit in (fitted.search(asked, tmp_path / "named", 1)[0][0], fitted.search(asked, named, 1)[0][0]):
+        assert hit["id"].startswith("r") and "item_id" not in hit, "the column of ids is not told twice"
     fitted.index([items[0] | {"id": "new"}], place, add=True)
     assert len(fitted.search(asked, place, 100)[0]) == 31
     assert fitted.unindex([items[0] | {"id": "new"}], place) == 1

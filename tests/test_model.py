@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from polysense import Model, demo
 from polysense.errors import (
     BadColumn, BadModel, BadOption, BadTable, LossNotFinite, Mistake, NotFitted, PolysenseError, UnknownName,
 )
+from polysense.keep import network_again
 from polysense.learn import loop
 from polysense.registry import fusions
 from polysense.tokens import Tokens
@@ -299,6 +302,18 @@ def test_targets_that_are_no_words(labels, tmp_path):
     assert made.score(training) == polysense.load(tmp_path / "m").score(training)
 
 
+def test_weights_of_another_shape_say_who_wrote_them():
+    weights, facts = {"weight": np.zeros((3, 2), np.float32)}, {"made": {"versions": {"polysense": polysense.__version__}}}
+    make = partial(torch.nn.Linear, 2, 3, bias=False)
+    assert not network_again(make, weights, Path("shop"), facts).training
+    wrong = {"weight": np.zeros((2, 2), np.float32)}
+    with pytest.raises(BadModel, match="shop was written by another state of polysense 0.*: its weights have other shapes; fit the model"):
+        network_again(make, wrong, Path("shop"), facts)
+    facts["made"]["versions"]["polysense"] = "0.0.7"
+    with pytest.raises(BadModel, match="shop was written by polysense 0.0.7, and this is 0"):
+        network_again(make, wrong, Path("shop"), facts)
+
+
 # splits -------------------------------------------------------------------------------------------
 
 
@@ -320,6 +335,20 @@ def test_a_column_that_says_train_valid_or_test():
         model(split="part").fit(training)
     with pytest.raises(BadColumn, match="has no column 'prt'; did you mean 'part'"):
         model(split="prt").fit(training)
+
+
+def test_records_of_training_are_not_judged_where_the_split_column_says_which_they_are(capsys):
+    table = [record | {"part": part} for record, part in zip(records(30), ["train"] * 15 + ["valid"] * 6 + ["test"] * 9, strict=True)]
+    made = model(split="part").fit(table)
+    made.verbose = True
+    whole = made.evaluate(table)
+    assert whole["records"] == 9 and whole["scores"] == made.evaluate(table[21:])["scores"]
+    assert "judging the 9 of 30 records that 'part' does not give to train or valid" in capsys.readouterr().err
+    assert made.evaluate(table[:21])["records"] == 21
+    assert "'part' gives all of 21 records to train or valid: scores on what was learned flatter" in capsys.readouterr().err
+    unmarked = [{k: v for k, v in record.items() if k != "part"} for record in table]
+    assert made.evaluate(unmarked)["records"] == 30
+    assert "judging" not in capsys.readouterr().err
 
 
 def test_groups_stay_whole_and_are_no_feature(monkeypatch):

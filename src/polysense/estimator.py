@@ -19,7 +19,7 @@ from .data import joined
 from .data.cache import Cache
 from .data.reading import Cells, ViewCells, judge_faults, read_cells
 from .data.records import Records
-from .data.tables import check_common, column_remarks, row_name, target_faults
+from .data.tables import check_common, column_remarks, row_name, target_faults, to_judge
 from .errors import BadOption, NotFitted
 from .judge.evaluate import words
 from .judge.facts import versions
@@ -110,8 +110,8 @@ class Estimator(BaseEstimator):
         for view, same in job.leaks.items():
             job.talk.say(
                 f"column '{view}': {counted(same, 'validation record')} {'holds' if same == 1 else 'hold'} "
-                "the very content of a training record; scores on them flatter the model (name a --group to keep such records "
-                "together)"
+                "the very content of a training record; scores on them flatter the model"
+                + ("" if self.group else " (name a --group to keep such records together)")
             )
         if self.on_bad == "drop":
             bad = joined.bad_rows(job.cells)
@@ -207,6 +207,13 @@ class Estimator(BaseEstimator):
         """Stop where the policy says so, table by table."""
         for table in zip(*(joined.each(mine) for mine in cells.values()), strict=True):
             judge_faults(table, on_bad=self.on_bad, max_bad=self.max_bad)
+
+    def _to_judge(self, records: Records, cells: ViewCells, talk: Talk) -> np.ndarray:
+        """Rows that are judged: not those of training, as the split column says, nor those that the policy drops."""
+        rows, told = to_judge(records, self.split)
+        if told:
+            talk.say(told)
+        return np.setdiff1d(rows, joined.bad_rows(cells)) if self.on_bad == "drop" else rows
 
     def _remarks(self, records: Records, cells: ViewCells) -> list[str]:
         """What a user should know of a table that an answer was asked for."""

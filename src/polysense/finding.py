@@ -104,12 +104,13 @@ def _fill(
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise BadTable(f"{records.source}: the id '{twice}' stands in two records; give each its own")
+    named = ids(records)[1]
     for some in blocks(len(there), 65_536):
         rows = there[some]
         columns = {name: records.column(name, rows) for name in records.names}
         kept = {
             name if name != "id" else "id_": values for name, values in columns.items()
-            if not any(isinstance(value, (bytes, dict)) for value in values) and not (name == "id" and ids(records)[1])
+            if not any(isinstance(value, (bytes, dict)) for value in values) and name != named
         }
         lines = [dict(zip(kept, values, strict=True)) for values in zip(*kept.values(), strict=True)] if kept else None
         place.add([names[row] for row in rows], vectors[rows], lines, replace=True)
@@ -162,16 +163,16 @@ def unindex(matcher: Any, records: Records, folder: Path, *, side: str) -> int:
     return len(names)
 
 
-def ids(records: Records) -> tuple[list[str], bool]:
-    """(N,) names of the records, and whether a column gives them; otherwise the rows' numbers."""
+def ids(records: Records) -> tuple[list[str], str | None]:
+    """(N,) names of the records, and the column that gives them; without one the rows' numbers."""
     rows = [str(row) for row in range(len(records))]
     if not len(records):
-        return rows, False
+        return rows, None
     likely = [name for name in records.names if name.lower() in ("id", "uuid") or name.lower().endswith(("_id", "_uuid"))]
     column = guess(records, exclude=[name for name in records.names if name not in likely]).id_column if likely else None
     if column is None and len(records) == 1 and likely:  # of one record nothing can be told apart
         column = likely[0]
-    return ([str(value) for value in records.column(column)], True) if column else (rows, False)
+    return ([str(value) for value in records.column(column)], column) if column else (rows, None)
 
 
 def search(matcher: Any, records: Any, among: Any, k: int, *, side: str, strict: bool = False) -> list[list[dict[str, Any]]]:
@@ -194,11 +195,11 @@ def search(matcher: Any, records: Any, among: Any, k: int, *, side: str, strict:
             hits[q] = _hits(names, scores, place.meta(rows))
         return hits
     records = as_records(among)
-    vectors, (names, _) = matcher.embed(records, side), ids(records)
+    vectors, (names, named) = matcher.embed(records, side), ids(records)
     known = np.flatnonzero(vectors.any(1))
     for q, near in zip(there.tolist(), asking[there] @ vectors[known].T, strict=True):
         best = known[np.argsort(-near, kind="stable")[:k]]
-        lines = [{name: records.cell(name, row) for name in records.names} for row in best.tolist()]
+        lines = [{name: records.cell(name, row) for name in records.names if name != named} for row in best.tolist()]
         hits[q] = _hits([names[row] for row in best], np.sort(near)[::-1][:k], lines)
     return hits
 

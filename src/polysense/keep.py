@@ -5,7 +5,7 @@ The folder's form (JSON, safetensors, hashes, written aside and renamed) is ``st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from .data.schema import Schema
 from .data.tables import Table
 from .errors import BadModel, PolysenseError
 from .judge.card import card
+from .judge.facts import versions
 from .layers import Condition
 from .learn import beside, blend
 from .learn.beside import each, one_or_each
@@ -196,26 +197,36 @@ def _part_again(
     task.allow(carried=folder / "towers" / OF_TASK)
     task.load(tree["task"]["state"])
     encoders, conditions = encoders_again(tree["encoders"], own, folder)
-    weights = {key: torch.tensor(value) for key, value in tree["weights"].items()}
-
-    def made() -> Network:
-        return Network(Encoders(encoders, conditions), plan.fusion, task, **plan.training.network())
-
-    with torch.random.fork_rng():
-        with torch.device("meta"):  # shapes only: a folder that lies about its widths takes no memory
-            wanted = {key: value.shape for key, value in made().state_dict().items()}
-        if wanted != {key: value.shape for key, value in weights.items()}:
-            raise BadModel(
-                f"{folder} does not fit this version of polysense ({facts['made']['versions']['polysense']} wrote it); "
-                "fit the model anew"
-            )
-        network = made()
-    network.load_state_dict(weights)
+    network = network_again(
+        lambda: Network(Encoders(encoders, conditions), plan.fusion, task, **plan.training.network()), tree["weights"], folder,
+        facts,
+    )
     if tree["rivals"] is None:
         plains, rivals = first.plains, first.rivals
     else:
         plains, rivals = plains_again(tree["rivals"]["plain"], schema), beside.load(tree["rivals"]["state"])
-    return Learned(network.eval(), task, schema, plains, rivals, _shares_again(share, task), known)
+    return Learned(network, task, schema, plains, rivals, _shares_again(share, task), known)
+
+
+def network_again(
+    make: Callable[[], Any], weights: Mapping[str, Any], folder: Path, facts: Mapping[str, Any], noun: str = "model"
+) -> Any:
+    """The network that ``make`` gives, with these weights, ready to answer; a folder that lies about its widths takes no memory.
+
+    Raises:
+        BadModel: its weights have other names or shapes than these.
+    """
+    tensors = {key: torch.tensor(value) for key, value in weights.items()}
+    with torch.random.fork_rng():
+        with torch.device("meta"):  # shapes only
+            wanted = {key: value.shape for key, value in make().state_dict().items()}
+        if wanted != {key: value.shape for key, value in tensors.items()}:
+            wrote, mine = facts["made"]["versions"]["polysense"], versions()["polysense"]
+            who = f"polysense {wrote}, and this is {mine}" if wrote != mine else f"another state of polysense {mine}"
+            raise BadModel(f"{folder} was written by {who}: its weights have other shapes; fit the {noun} anew")
+        network = make()
+    network.load_state_dict(tensors)
+    return network.eval()
 
 
 def encoder_parts(encoders: Encoders) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from . import store
 from .contracts import Plain
 from .data.schema import Schema
 from .errors import BadModel, PolysenseError
-from .keep import encoder_parts, encoders_again, plains_again
+from .keep import encoder_parts, encoders_again, network_again, plains_again
 from .learn.begin_pairs import side_columns, sides_of
 from .learn.choose import full_name, tower_copies
 from .learn.contrast import Contrast
@@ -118,22 +118,10 @@ def _again(
     recipe, schema = facts["recipe"], Schema.from_json(facts["schema"])
     plan = Plan.of(recipe["fusion"], MATCH, recipe["options"])
     encoders, conditions = encoders_again(parts["model"]["encoders"], own, folder)
-    weights = {key: torch.tensor(value) for key, value in parts["model"]["weights"].items()}
     sides = sides_of(schema, side_columns(recipe))
-
-    def made() -> PairNetwork:
-        return make_network(Encoders(encoders, conditions), plan, sides)
-
-    with torch.random.fork_rng():
-        with torch.device("meta"):  # shapes only: a folder that lies about its widths takes no memory
-            wanted = {key: value.shape for key, value in made().state_dict().items()}
-        if wanted != {key: value.shape for key, value in weights.items()}:
-            raise BadModel(
-                f"{folder} does not fit this version of polysense ({facts['made']['versions']['polysense']} wrote it); "
-                "fit the matcher anew"
-            )
-        network = made()
-    network.load_state_dict(weights)
+    network = network_again(
+        lambda: make_network(Encoders(encoders, conditions), plan, sides), parts["model"]["weights"], folder, facts, "matcher"
+    )
     plains, linear = plains_again(parts["rivals"]["plain"], schema), Linear.load(parts["rivals"]["linear"])
     known = {name: facts[name] for name in ("history", "data", "made", "valid")}
-    return recipe, LearnedPairs(network.eval(), schema, plains, linear, facts["chosen"], known)
+    return recipe, LearnedPairs(network, schema, plains, linear, facts["chosen"], known)

@@ -136,7 +136,7 @@ class Matcher(Estimator):
     ) -> Matcher:
         """Learn from records, each of which holds a query and its item.
 
-        Records that share a text, or any other content of a view, count as right for each other.
+        Records that share a text, or any other content of a view, directly or through a third, count as right for each other.
 
         Args:
             records: path of a table, list of dicts, pandas frame, or ``Records``.
@@ -431,9 +431,7 @@ class Matcher(Estimator):
         self._check_faults(cells)
         for remark in self._remarks(records, cells):
             talk.say(remark)
-        rows = np.arange(len(records))
-        if self.on_bad == "drop":
-            rows = np.setdiff1d(rows, joined.bad_rows(cells))
+        rows = self._to_judge(records, cells, talk)
         groups, bad = groups_of(records, self.group), joined.faults(cells)
         talk.bad_cells(bad, len(records))
         result = self._evaluation(

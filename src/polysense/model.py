@@ -57,7 +57,7 @@ from .learn.timing import words_of
 from .learn.trial import Judge, fitting, try_encoders
 from .learn.tune import Verdict, weigh_each
 from .metrics import Resamples
-from .network import Encoders, Network
+from .network import Encoders, Network, check_fits
 from .registry import tasks
 from .subtitles import Word
 from .talk import Talk, counted
@@ -223,8 +223,11 @@ class Model(ClassifierMixin, Estimator):
         job = Job(*begin(self.get_params(deep=False), records, y, valid, talk.say), talk=talk, started=started, began=began)
         job.talk.say(job.schema.describe())
         views = job.schema.view_names
+        job.task = tasks.make(job.name, **job.plan.options["task"])
         with torch.random.fork_rng():  # made to be asked what it wants; the network makes its own
-            job.positions = job.plan.fusion(sorted(views), job.plan.training.dim).positions
+            fusion = job.plan.fusion(sorted(views), job.plan.training.dim)
+        job.positions = fusion.positions
+        check_fits(fusion, job.task)
         job.train_rows, job.valid_rows = divide(
             job.tables, split=self.split, group=self.group, seed=self.seed, say=job.talk.say
         )
@@ -233,7 +236,6 @@ class Model(ClassifierMixin, Estimator):
     def _look(self, job: Job) -> None:
         """Read what the cells hold, as far as it can be known before any work; learn the classes."""
         self._open_cells(job)
-        job.task = tasks.make(job.name, **job.plan.options["task"])
         job.task.allow(download=self.download)
         job.task.see({view.name: view.modality for view in job.schema.views})
         job.targets = [value for table in job.tables for value in table.targets]
@@ -652,7 +654,7 @@ class Model(ClassifierMixin, Estimator):
         self._check_faults(cells)
         for remark in self._remarks(table.records, cells):
             talk.say(remark)
-        rows = np.setdiff1d(table.rows, joined.bad_rows(cells)) if self.on_bad == "drop" else table.rows
+        rows = np.intersect1d(table.rows, self._to_judge(table.records, cells, talk))
         result = self._evaluation(
             found, tokens.only(rows) if len(rows) else tokens, rows, table.targets, groups_of(table.records, self.group),
             subsets=subsets, samples=samples, by=None if values is None else (by, [values[row] for row in rows]),

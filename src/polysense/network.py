@@ -395,7 +395,7 @@ class Network(nn.Module):
             if fused.late and len(task.parts()) > 1:
                 fused = PerTarget(lambda: fusion(self.views, dim), task)
             trunk = Trunk(widths, fused, dim, dropout=dropout, input_dropout=input_dropout)
-            _fits(trunk.fusion, task)
+            check_fits(trunk.fusion, task)
             return Core(trunk, task, dim, auxiliary=auxiliary, distil=distil)
 
         self.members = Members(make, members if task.averages else 1)
@@ -552,11 +552,16 @@ def hide(present: Tensor, probability: float) -> Tensor:
     return torch.where(kept.any(-1, keepdim=True), kept, stays)
 
 
-def _fits(fusion: Fusion, task: Task) -> None:
+def check_fits(fusion: Fusion, task: Task) -> None:
+    """Refuse a fusion that leaves one vector where the task reads positions.
+
+    Raises:
+        BadOption: with the cure.
+    """
     if task.needs_positions and not fusion.keeps_positions:
         raise BadOption(
             f"task '{task.name}' reads positions but fusion '{fusion.name}' gives one vector per record; "
-            "choose a fusion that keeps positions, such as transformer"
+            f"choose a fusion that keeps positions, such as {task.fusion or 'transformer'}"
         )
     if fusion.late and not task.late:
         raise BadOption(f"task '{task.name}' cannot be answered view by view, so fusion '{fusion.name}' does not fit")

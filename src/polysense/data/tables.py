@@ -300,6 +300,34 @@ def groups_of(records: Records, group: str | None) -> list[Any] | None:
     return [("alone", i) if value is None else value for i, value in enumerate(records.column(group))]
 
 
+def to_judge(records: Records, split: str | None) -> tuple[np.ndarray, str]:
+    """Rows that a split column does not give to training or validation, and what to say of it ("": nothing).
+
+    Where it gives all of them away, all are judged, and that is said.
+
+    >>> records = as_records({"split": ["train", "test", "valid"]})
+    >>> to_judge(records, "split")
+    (array([1]), "judging the 1 of 3 records that 'split' does not give to train or valid")
+    """
+    every = np.arange(len(records))
+    if split is None or split not in records.names:
+        return every, ""
+    learned = np.array([mark in ("train", "valid") for mark in _marks(records, split)], bool)
+    if not learned.any():
+        return every, ""
+    if learned.all():
+        return every, (
+            f"'{split}' gives all of {counted(len(every), 'record')} to train or valid: scores on what was learned flatter"
+        )
+    rest = every[~learned]
+    return rest, f"judging the {len(rest):,} of {counted(len(every), 'record')} that '{split}' does not give to train or valid"
+
+
+def _marks(records: Records, split: str) -> list[str]:
+    """What the split column says of each record, in small letters; "" where it is empty."""
+    return ["" if mark is None else str(mark).strip().lower() for mark in column_of(records, split)]
+
+
 def joined_groups(tables: Sequence[Table], group: str | None) -> list[Any] | None:
     """The groups of several tables behind each other; equal names in two tables are two groups."""
     parts = [groups_of(table.records, group) for table in tables]
@@ -323,7 +351,7 @@ def divide(
     first = tables[0]
     rows = first.rows
     if split:
-        marks = ["" if mark is None else str(mark).strip().lower() for mark in column_of(first.records, split)]
+        marks = _marks(first.records, split)
         odd = next((i for i, mark in enumerate(marks) if mark not in ("train", "valid", "test")), None)
         if odd is not None:
             said = f"says {marks[odd]!r}" if marks[odd] else "is empty"

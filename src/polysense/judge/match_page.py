@@ -20,7 +20,7 @@ WORDS = {
         "right": "Of {n} queries <b>{value}</b> find a right one among the first ten, {from_} → {to} "
                  "<span class=\"spread\">({range})</span>; the other way round <b>{back}</b> <span class=\"spread\">"
                  "({back_range})</span>. By chance it would be {chance}.",
-        "same": "{n} records share a text or other content with another and count as right for each other.",
+        "same": "{n} records share a text or other content with another, directly or through a third, and count as right for each other.",
         "sampled": "{n} queries are drawn of them.", "few": "Too few to say: the intervals rest on {n} records.",
         "this": "this matcher", "network": "the network alone", "ridge": "ridge regression", "cca": "canonical correlation",
         "nearest": "nearest training query", "chance": "chance",
@@ -42,7 +42,7 @@ WORDS = {
         "right": "{n} 个查询中，<b>{value}</b> 在前十个结果里找到了正确的一个"
                  "（{from_} → {to}，<span class=\"spread\">{range}</span>）；反方向为 <b>{back}</b>"
                  "（<span class=\"spread\">{back_range}</span>）。随机排列则为 {chance}。",
-        "same": "{n} 条记录与别的记录共用同一文本或其他内容，彼此都算正确。", "sampled": "从中抽取了 {n} 个查询。",
+        "same": "{n} 条记录与别的记录（直接或经由第三条记录）共用同一文本或其他内容，彼此都算正确。", "sampled": "从中抽取了 {n} 个查询。",
         "few": "样本太少，难下结论：区间只依据 {n} 条记录。",
         "this": "本匹配器", "network": "仅网络", "ridge": "岭回归", "cca": "典型相关", "nearest": "最近的训练查询",
         "chance": "随机",
