@@ -20,7 +20,8 @@ WORDS = {
         "right": "Of {n} queries <b>{value}</b> find a right one among the first ten, {from_} → {to} "
                  "<span class=\"spread\">({range})</span>; the other way round <b>{back}</b> <span class=\"spread\">"
                  "({back_range})</span>. By chance it would be {chance}.",
-        "same": "{n} records share a text or other content with another, directly or through a third, and count as right for each other.",
+        "same": "{n} records share a text or other content with another, directly or through a third, and count as right for "
+                "each other.",
         "sampled": "{n} queries are drawn of them.", "few": "Too few to say: the intervals rest on {n} records.",
         "this": "this matcher", "network": "the network alone", "ridge": "ridge regression", "cca": "canonical correlation",
         "nearest": "nearest training query", "chance": "chance",
