@@ -337,6 +337,7 @@ class Told(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, loss_F: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+        """A word's gradient times that of its loss."""
         return ctx.saved_tensors[0] * loss_F[:, None], None, None
 
 
