@@ -12,6 +12,7 @@ from polysense.data.interactions import item_numbers, read_interactions
 from polysense.data.records import as_records
 from polysense.errors import BadColumn, BadModel, BadOption, BadTable, NotFitted
 from polysense.judge.recommended import judge_recommendations
+from polysense.learn.foretell import scored
 from polysense.learn.neighbours import Contents, Factors, Neighbours, Popularity, matrix
 from polysense.learn.shares import choose, standard
 
@@ -76,11 +77,11 @@ def test_alone_is_as_in_a_batch_and_padding_is_never_read(fitted):
 def test_the_order_of_a_history_counts_and_only_its_last_items_are_read(fitted):
     network, vectors = fitted.network_, fitted.catalogue_.vectors_MIE
     one, other = np.array([0, 1, 2, 3]), np.array([3, 2, 1, 0])
-    scores = fitted._scored(vectors, vectors, [one, other])
+    scores = scored(network, vectors, vectors, [one, other])
     assert np.abs(scores[0] - scores[1]).max() > 1e-4
     long = np.arange(60)
     short = long[-network.history :]
-    np.testing.assert_allclose(*fitted._scored(vectors, vectors, [long, short]), atol=1e-6)
+    np.testing.assert_allclose(*scored(network, vectors, vectors, [long, short]), atol=1e-6)
 
 
 def test_what_was_taken_is_left_out_and_nobody_gets_what_is_popular(fitted):
@@ -151,10 +152,14 @@ FEW = [{"user": u, "item": f"i{i + (u == 'b')}"} for u in "ab" for i in range(3)
     (FEW, shop(4), {"split": "random"}, BadOption, "split='random' must be 'last' or 'time'"),
     (FEW, shop(4), {"on_bad": "drop"}, BadOption, "would leave items out"),
     (FEW, shop(4), {"options": {"recommend.epoch": 3}}, BadOption, "epochs"),
-    (FEW, shop(4), {"options": {"train.epochs": 3}}, BadOption, "no option 'train.epochs'"),
+    (FEW, shop(4), {"options": {"train.epochs": 3}}, BadOption, "write recommend.epochs=3"),
+    (FEW, shop(4), {"options": {"train.epoch": 3}}, BadOption, "no option 'train.epoch'"),
+    (FEW, shop(4), {"options": {"train.mixup": 0.2}}, BadOption, "train.mixup is about answers"),
+    (FEW, shop(4), {"options": {"task.smoothing": 0}}, BadOption, "no option 'task.smoothing'"),
+    (FEW, shop(4), {"encoders": {"text": "auto"}}, BadOption, "name an encoder"),
     (FEW, shop(4), {"options": {"recommend.own": 2}}, BadOption, "recommend.own=2"),
     (FEW, shop(4), {"fusion": "mean"}, BadOption, "what is recommended has none"),
-    (FEW, shop(4), {"encoders": {"text": "text.rnn"}}, BadOption, "keeps encoders frozen; choose text.plain"),
+    (FEW, shop(4), {"tune": "text"}, BadOption, "which has no network to tune"),
 ])
 def test_faults_are_told_in_a_sentence(taken, items, settings, kind, said):
     with pytest.raises(kind) as error:

@@ -1,4 +1,4 @@
-"""What both estimators do alike: read cells, run encoders, train, answer for what a table lacks.
+"""What the estimators do alike: read cells, run encoders, train, answer for what a table lacks.
 
 N records, V views.
 """
@@ -40,7 +40,7 @@ NOT_KEPT = ("download", "cache", "verbose", "time_limit", "tensorboard")
 
 
 class Estimator(BaseEstimator):
-    """The stages that ``Model`` and ``Matcher`` share; each fills a ``Job`` and knows no target."""
+    """The stages that ``Model``, ``Matcher`` and ``Recommender`` share; each fills a ``Job`` and knows no target."""
 
     #: Given to one of several models by those who fit them: a cache, and the model of another seed on the same records.
     _cache_given: Cache | None = None
@@ -72,8 +72,16 @@ class Estimator(BaseEstimator):
             if resume:
                 raise BadOption("resume=True needs the folder of the unfinished fit; give checkpoints=FOLDER")
             return Checkpoints()
-        facts = keep.unfinished_facts(self._settings(), job.plan, job.tables, job.targets, job.cells, versions())
+        facts = self._unfinished_facts(job)
         return Checkpoints(Path(folder), facts, resume=resume, seconds=job.plan.training.checkpoint, say=job.talk.say)
+
+    def _unfinished_facts(self, job: Job) -> dict[str, Any]:
+        """What tells this fit from another."""
+        return keep.unfinished_facts(self._settings(), job.plan, job.tables, job.targets, job.cells, versions())
+
+    def _name(self, job: Job, row: int) -> str:
+        """How the user knows what a row of training is about."""
+        return row_name(job.tables, row)
 
     def _settings(self) -> dict[str, Any]:
         settings = {name: value for name, value in self.get_params(deep=False).items() if name not in NOT_KEPT}
@@ -136,7 +144,7 @@ class Estimator(BaseEstimator):
 
             history = train(
                 job.network, job.views, labels, rows, job.valid_rows, options=job.plan.training,
-                seed=self.seed, names=lambda row: row_name(job.tables, row), measure=self._measure(job),
+                seed=self.seed, names=lambda row: self._name(job, row), measure=self._measure(job),
                 log=log, kept=kept, left=self._left(job),
             )
         for name in history.skipped:
@@ -166,7 +174,7 @@ class Estimator(BaseEstimator):
                 job.network, job.views, prepared, job.labels, job.train_rows, job.valid_rows,
                 judge=lambda views, given=given: self._verdict(job, views, given),
                 options=job.plan.tuning, training=job.plan.training, seed=self.seed,
-                names=lambda row: row_name(job.tables, row), log=lambda epoch: advance(1, figures(epoch)),
+                names=lambda row: self._name(job, row), log=lambda epoch: advance(1, figures(epoch)),
                 kept=job.kept.second(), left=left,
             )
         job.views, job.share, job.tuning = outcome.views, outcome.verdict.share, outcome.facts
@@ -242,7 +250,7 @@ def figures(epoch: Mapping[str, float]) -> str:
     text = f"loss {epoch['loss']:.3f}"
     rest = {key.removeprefix("valid_"): value for key, value in epoch.items() if key.startswith("valid_")}
     loss = f"validation loss {rest.pop('loss'):.3f}, " if "loss" in rest else "validation "
-    main = ("accuracy", "rmse", "mae", "micro_f1", "mrr", "token_accuracy")  # of several targets behind a name
+    main = ("accuracy", "rmse", "mae", "micro_f1", "mrr", "token_accuracy", "ndcg_at_10")  # of several targets behind a name
     shown = [f"{words(key)} {value:.3f}" for key, value in rest.items() if key.rpartition(" ")[2] in main]
     return text + (f", {loss}{', '.join(shown)}" if shown else "")
 

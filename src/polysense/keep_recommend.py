@@ -15,10 +15,31 @@ from .errors import BadModel, PolysenseError
 from .keep import encoder_parts, encoders_again
 from .learn.choose import full_name, tower_copies
 from .learn.neighbours import Factors, Neighbours, Popularity
+from .learn.plan import Plan, fitting_options
+from .learn.recommending import Recommending
 from .network import Encoders
 from .tastes import TasteNetwork
 
 _RIVALS = {"popularity": Popularity, "item_knn": Neighbours, "factors": Factors}
+
+
+def make_network(encoders: Encoders, plan: Plan, how: Recommending, items: int) -> TasteNetwork:
+    """The network that the plan describes, its weights from torch's generator.
+
+    Args:
+        items: known ones.
+    """
+    return TasteNetwork(encoders, plan.fusion, items, **how.network())
+
+
+def rivals_state(rivals: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain recommenders as state trees."""
+    return {name: rival.state() for name, rival in rivals.items()}
+
+
+def rivals_again(states: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo ``rivals_state``."""
+    return {name: _RIVALS[name]().load(state) for name, state in states.items()}
 
 
 def save(folder: Path, recipe: Mapping[str, Any], it: Any, *, with_towers: bool = False) -> None:
@@ -31,14 +52,16 @@ def save(folder: Path, recipe: Mapping[str, Any], it: Any, *, with_towers: bool 
     network, all_ = it.network_, it.catalogue_
     encoders = encoder_parts(network.encoders)
     named = {view: full_name(encoder) for view, encoder in network.encoders.encoders.items()}
+    options = fitting_options(recipe["options"], named)
     facts = {
-        "kind": "recommender", "recipe": dict(recipe) | {"encoders": named}, "schema": it.schema_.to_json(),
+        "kind": "recommender", "recipe": dict(recipe) | {"encoders": named, "options": options}, "schema": it.schema_.to_json(),
         "towers": {view: part["state"]["tower"] for view, part in encoders.items() if "tower" in part["state"]},
-        "history": it.history_, "made": it.made_, "valid": it.valid_, "shares": it.shares_,
+        "history": it.history_, "data": it.data_report_, "made": it.made_, "valid": it.valid_, "shares": it.shares_,
     }
     histories = list(it.users_.values())
     trees = {
-        "model": {"encoders": encoders, "weights": {key: value.numpy() for key, value in network.state_dict().items()}},
+        "model": {"encoders": encoders, "weights": _weights(network)},
+        "contents": {"encoders": encoder_parts(it.contents_), "weights": _weights(it.contents_)},
         "items": {
             "ids": all_.ids, "counts": all_.counts_I, "vectors": all_.vectors_MIE.numpy(), "bare": all_.bare_MIE.numpy(),
             "features": all_.features_IP,
@@ -47,12 +70,16 @@ def save(folder: Path, recipe: Mapping[str, Any], it: Any, *, with_towers: bool 
             "names": list(it.users_), "items": np.concatenate([np.zeros(0, np.int64), *histories]).astype(np.int64),
             "ends": np.cumsum([0, *map(len, histories)]).astype(np.int64),
         },
-        "rivals": {name: rival.state() for name, rival in it.rivals_.items()},
+        "rivals": rivals_state(it.rivals_),
     }
     store.save(
         folder, facts, trees, tower_copies(network.encoders.encoders, with_towers), {"README.md": _card(facts).encode()},
         what="the recommender",
     )
+
+
+def _weights(module: torch.nn.Module) -> dict[str, Any]:
+    return {key: value.numpy() for key, value in module.state_dict().items()}
 
 
 def _card(facts: Mapping[str, Any]) -> str:
@@ -89,20 +116,32 @@ def _again(cls: Any, folder: Path, facts: Mapping[str, Any], parts: Mapping[str,
     it = cls(**facts["recipe"])
     it.schema_, it.shares_ = Schema.from_json(facts["schema"]), facts["shares"]
     it.history_, it.made_, it.valid_ = facts["history"], facts["made"], facts["valid"]
+    it.data_report_ = facts["data"]
     how, plan = it._planned()
     encoders, conditions = encoders_again(parts["model"]["encoders"], own, folder)
     items, users = parts["items"], parts["users"]
+    weights = {key: torch.tensor(value) for key, value in parts["model"]["weights"].items()}
+
+    def made() -> TasteNetwork:
+        return make_network(Encoders(encoders, conditions), plan, how, int((items["counts"] > 0).sum()))
+
     with torch.random.fork_rng():
-        it.network_ = TasteNetwork(
-            Encoders(encoders, conditions), plan.fusion, int((items["counts"] > 0).sum()),
-            **{name: getattr(how, name) for name in ("dim", "width", "members", "history", "dropout", "input_dropout")},
-        )
-    it.network_.load_state_dict({key: torch.tensor(value) for key, value in parts["model"]["weights"].items()})
+        with torch.device("meta"):  # shapes only: a folder that lies about its widths takes no memory
+            wanted = {key: value.shape for key, value in made().state_dict().items()}
+        if wanted != {key: value.shape for key, value in weights.items()}:
+            raise BadModel(
+                f"{folder} does not fit this version of polysense ({facts['made']['versions']['polysense']} wrote it); "
+                "fit the recommender anew"
+            )
+        it.network_ = made()
+    it.network_.load_state_dict(weights)
     it.network_.eval()
+    it.contents_ = Encoders(*encoders_again(parts["contents"]["encoders"], {}))
+    it.contents_.load_state_dict({key: torch.tensor(value) for key, value in parts["contents"]["weights"].items()})
     it.catalogue_ = it.catalogue_of(
         items["ids"], items["counts"], torch.tensor(items["vectors"]), torch.tensor(items["bare"]), items["features"]
     )
     ends = users["ends"]
     it.users_ = {name: users["items"][ends[u] : ends[u + 1]] for u, name in enumerate(users["names"])}
-    it.rivals_ = {name: _RIVALS[name]().load(state) for name, state in parts["rivals"].items()}
+    it.rivals_ = rivals_again(parts["rivals"])
     return it

@@ -7,44 +7,50 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 
 from . import keep_recommend, processes
+from .data import joined
 from .data.cache import Cache
 from .data.interactions import Histories, item_numbers, read_interactions
-from .data.reading import judge_faults, read_cells
+from .data.reading import ViewCells
 from .data.records import Records, as_records
+from .data.rows import whole
 from .data.schema import guess
-from .data.tables import check_common, column_of
+from .data.tables import Table, column_of
 from .data.values import is_empty
-from .errors import BadOption, BadTable, NotFitted, memory_told
+from .errors import BadOption, BadTable, memory_told
+from .estimator import Estimator
 from .hub import find_model
-from .judge.facts import versions
+from .judge.facts import data_facts, made_facts
 from .judge.recommended import judge_recommendations
+from .keep import fitted_again, fitted_parts
+from .keep_recommend import make_network, rivals_again, rivals_state
 from .learn.choose import choose_encoders
-from .learn.foretell import Shown, log_share, padded, train_tastes
-from .learn.gather import fit_conditions, gather
+from .learn.features import answer, encode
+from .learn.foretell import Foretold, Judging, log_share, scored, verdict, worth
+from .learn.gather import Gathered, fit_conditions, gather
+from .learn.job import Job
 from .learn.neighbours import CANDIDATES, Contents, Popularity, matrix
-from .learn.plan import MATCH, Plan, check_settings, named_views
+from .learn.plan import AUTO, MATCH, Plan, check_settings, named_views
 from .learn.recommending import Recommending
-from .learn.shares import choose, gain, mixed, standard
+from .learn.resume import content
+from .learn.shares import choose, mixed, standard
+from .learn.training import Training, Tuning
+from .learn.tune import Verdict
 from .network import Encoders
-from .registry import suggest
+from .registry import modalities, options_of, suggest
 from .talk import Talk, counted
-from .tastes import TasteNetwork
 
-#: Items above which the default encoder of a view is no other: a recommender trains none from scratch.
+#: Items that encoders are fitted on, at most: above it the default of a view would be trained from scratch.
 FEW = 4_999
 #: Users on whom validation chooses, at most.
 JUDGED = 2_000
-#: Settings of one run, which a saved recommender does not remember.
-_NOT_KEPT = ("download", "cache", "verbose", "time_limit")
 
 
 @dataclass
@@ -79,7 +85,31 @@ class Catalogue:
         )
 
 
-class Recommender(BaseEstimator):
+@dataclass
+class TasteJob(Job):
+    """One fit of a recommender; the records are the items.
+
+    Attributes:
+        taken, later: interactions, and those that validate if they come apart.
+        ids: I names.
+        whole, histories: of all interactions, and those of training.
+        right: {user: what was taken afterwards}.
+        counts_I: how often each item is taken in training.
+        judging: users on whom validation chooses.
+    """
+
+    how: Recommending = None
+    taken: Records = None
+    later: Records | None = None
+    ids: list[str] = None
+    whole: Histories = None
+    histories: Histories = None
+    right: dict[int, np.ndarray] = None
+    counts_I: np.ndarray = None
+    judging: Judging = None
+
+
+class Recommender(Estimator):
     """Recommends items to users from what they have taken, new items too.
 
     An item is described by its views (pictures, texts, sounds, numbers, categories), of which any may be missing; one that was
@@ -94,19 +124,21 @@ class Recommender(BaseEstimator):
         time: column that orders each history; without one the table's order does.
         weight: column of numbers above 0, how much an interaction counts for the plain recommenders.
         split: what validates: "last" (each user's last item) or "time" (the last tenth of all interactions).
-        columns, views, fusion, encoders: of the items, as of a ``Model``; encoders stay frozen.
+        columns, views, fusion, encoders: of the items, as of a ``Model``.
         options: {"recommend.epochs": 20, "fusion.heads": 2, "photo.pixels": 64, ...}; see ``Recommending``.
+        tune: views whose towers are trained too, or "all"; see ``Tuning`` for how.
         seed: of everything random.
         on_bad: what to do with unreadable cells of items: "error" or "mask".
         max_bad: share of unreadable cells of a column, and of interactions that cannot be used, above which fit stops.
         download, cache, verbose: as of a ``Model``.
         time_limit: seconds after which fit ends training, with what was learned until then.
+        tensorboard: folder for TensorBoard files: loss, rate and validation figures of each epoch.
 
     Attributes:
         valid_: evaluation on the validation interactions; the shares were chosen there.
         shares_: {"known": {recommender: share}, "new": ...}.
         history_: one dict per epoch.
-        made_: how it was made.
+        data_report_, made_: what was found in the items table, how it was made.
 
     >>> items = [{"item": f"i{n}", "colour": ["red", "blue"][n % 2], "size": n} for n in range(12)]
     >>> taken = [{"user": u, "item": f"i{(u % 2 + 2 * k) % 12}"} for u in range(30) for k in range(u % 3 + 2)]
@@ -115,14 +147,16 @@ class Recommender(BaseEstimator):
     [4, 4]
     """
 
+    _noun = "recommender"
     catalogue_of = Catalogue
 
     def __init__(
         self, user: str = "user", item: str = "item", *, time: str | None = None, weight: str | None = None,
         split: str = "last", columns: Mapping[str, str] | None = None, views: Mapping[str, str | Sequence[str]] | None = None,
         fusion: str = "concat", encoders: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None,
-        seed: int = 0, on_bad: str = "mask", max_bad: float = 0.2, download: bool = False, cache: bool = True,
-        verbose: bool = False, time_limit: float | None = None,
+        seed: int = 0, on_bad: str = "mask", max_bad: float = 0.2, tune: str | Sequence[str] | None = None,
+        download: bool = False, cache: bool = True, verbose: bool = False, time_limit: float | None = None,
+        tensorboard: str | Path | None = None,
     ) -> None:
         self.user = user
         self.item = item
@@ -137,61 +171,85 @@ class Recommender(BaseEstimator):
         self.seed = seed
         self.on_bad = on_bad
         self.max_bad = max_bad
+        self.tune = tune
         self.download = download
         self.cache = cache
         self.verbose = verbose
         self.time_limit = time_limit
+        self.tensorboard = tensorboard
 
     # --- learning --------------------------------------------------------------------------------
 
-    def fit(self, interactions: Any, items: Any, valid: Any = None) -> Recommender:
+    def fit(
+        self, interactions: Any, items: Any, valid: Any = None, *, checkpoints: str | Path | None = None, resume: bool = False
+    ) -> Recommender:
         """Learn from interactions and the items' table.
 
         Args:
             interactions: path of a table, list of dicts, frame, or ``Records``.
             items: likewise, one row for each item; interactions with others are left out.
             valid: later interactions that validate; otherwise some of the given ones, see ``split``.
+            checkpoints: folder where an unfinished fit is kept, until ``save`` has written its recommender.
+            resume: go on with the unfinished fit that lies there; the same bits come out (on the CPU, and without a time
+                limit).
 
         Raises:
             BadTable, BadColumn, BadOption: what is wrong, where, and the cure.
             LossNotFinite: training diverged.
+            Interrupted: by Ctrl-C or SIGTERM in training, with ``checkpoints``, after one was written.
         """
-        began, started, talk = time.monotonic(), time.process_time(), Talk(self.verbose)
+        job = self._begin(interactions, items, valid)
+        self._open_cells(job)
+        job.kept = self._kept(job, checkpoints, resume)
+        work = f"learning from {counted(len(job.taken), 'interaction')}"
+        with memory_told(work, "fewer items or a smaller recommend.dim need less"), job.kept:
+            self._fit_encoders(job, named_views(self.encoders or {}, sorted(job.cells)), job.plan.options, {})
+            self._run_encoders(job, self._store())
+            self._fit_rivals(job)
+            self._train(job)
+            self._tune(job)
+            self._finish(job)
+        return self
+
+    def _begin(self, interactions: Any, items: Any, valid: Any) -> TasteJob:
+        """Check the settings, open the tables, guess the items' columns, divide the histories."""
+        talk, started, began = Talk(self.verbose), time.process_time(), time.monotonic()
         how, plan = self._planned()
         taken, records = as_records(interactions), as_records(items)
+        later = None if valid is None else as_records(valid)
         numbers = item_numbers(records, self.item)
         whole = self._read(taken, numbers, talk)
-        train, right = self._held_out(whole, valid, numbers, talk)
+        train, right = self._held_out(whole, later, numbers, talk)
         counts_I = Popularity().fit(matrix(train.items, train.weights, len(numbers))).counts_I
         talk.say(
             f"learning from {sum(map(len, train.items)):,} interactions of {counted(len(train.users), 'user')} with "
             f"{int((counts_I > 0).sum()):,} of {counted(len(numbers), 'item')}; {counted(len(right), 'user')} validate"
         )
-        work = f"learning from {counted(len(taken), 'interaction')}"
-        with memory_told(work, "fewer items or a smaller recommend.dim need less"):
-            shown, features_IP = self._show_items(records, plan, how, counts_I, talk)
-            self._fit_rivals(train, right, counts_I, features_IP, talk)
-            self._train(train, right, shown, counts_I, how, talk, began)
-        self._catalogue(list(numbers), shown, counts_I, features_IP)
-        self._choose(train, right, how, talk)
-        self.users_ = {name: mine for name, mine in zip(whole.users, whole.items, strict=True)}
-        asked = [train.items[u] for u in right]
-        self.valid_ = self._judged(asked, list(right.values()), self.catalogue_, 1000) if right else None
-        self.made_ = {
-            "versions": versions(), "seed": self.seed, "source": taken.source, "items": records.source,
-            "cpu_seconds": round(time.process_time() - started, 1), "date": time.strftime("%Y-%m-%d"),
-            "interactions": sum(map(len, whole.items)),
-            "users": len(whole.users), "known items": int((counts_I > 0).sum()), "notes": whole.notes,
-        }
-        return self
+        schema = guess(records, declared=dict(self.columns or {}), exclude=[self.item], views=self.views)
+        if not schema.views:
+            raise BadTable(f"{records.source} has no column that describes an item, besides '{self.item}'")
+        talk.say(schema.describe())
+        modality = {view.name: view.modality for view in schema.views}
+        plan.check_views(list(modality))
+        plan.check_encoders(self.encoders or {}, modality)
+        with torch.random.fork_rng():  # made to be asked what it wants; the network makes its own
+            positions = plan.fusion(sorted(modality), how.dim).positions
+        rows = np.arange(len(records))
+        if len(rows) > FEW:
+            rows = np.sort(np.random.default_rng(self.seed).choice(rows, FEW, replace=False))
+        table = Table(records, [0] * len(records), np.arange(len(records)))
+        judged = _some(right, self.seed)
+        judging = Judging([train.items[u] for u in judged], np.array([right[u][0] for u in judged], int), counts_I > 0)
+        return TasteJob(
+            plan, [table], schema, MATCH, [], {}, talk, started, began, positions, rows, np.zeros(0, int),
+            targets=table.targets, how=how, taken=taken, later=later, ids=list(numbers), whole=whole, histories=train,
+            right=right, counts_I=counts_I, judging=judging,
+        )
 
     def _planned(self) -> tuple[Recommending, Plan]:
         """The options, checked before any data is read."""
         settings = self.get_params(deep=False)
-        check_settings(settings | {
-            "group": None, "target": None, "task": None, "tune": None, "tensorboard": None, "quality": "balanced",
-            "split": None,
-        })
+        check_settings(settings | {"group": None, "target": None, "task": None, "quality": "balanced", "split": None})
         for name in ("user", "item"):
             if not isinstance(settings[name], str) or not settings[name]:
                 raise BadOption(f"{name}={settings[name]!r} must be the name of a column")
@@ -199,20 +257,41 @@ class Recommender(BaseEstimator):
             raise BadOption(f"split='{self.split}' must be 'last' or 'time'")
         if self.on_bad == "drop":
             raise BadOption("on_bad='drop' would leave items out that may be asked for; say 'mask' or 'error'")
-        own, rest = {}, {}
+        for view, name in (self.encoders or {}).items():
+            if isinstance(name, str) and name == AUTO:
+                why = "lets an answer's validation choose, and a recommender has none"
+                raise BadOption(f"{view}={AUTO} {why}; name an encoder")
+        own, training, rest = {}, {}, {}
         for key, value in (self.options or {}).items():
             section, dot, name = key.partition(".")
-            if section == "recommend":
-                own |= {name: value} if dot else dict(value)
+            if section in ("match", "auto", "task"):
+                raise BadOption(f"a recommender has no option '{key}'; its own are recommend.epochs and others")
+            if section in ("recommend", "train"):
+                (own if section == "recommend" else training).update({name: value} if dot else dict(value))
             else:
                 rest[key] = value
-            if section in ("train", "match", "tune", "auto", "task"):
-                raise BadOption(f"a recommender has no option '{key}'; its own are recommend.epochs and others")
-        known = list(Recommending().__dict__)
-        for name in own:
-            if name not in known:
-                raise BadOption(f"there is no option 'recommend.{name}'; {suggest(name, known, 'recommend.')}")
-        return Recommending(**own), Plan.of(self.fusion, MATCH, rest)
+        for section, given, known in (
+            ("recommend", own, list(options_of(Recommending))), ("train", training, list(options_of(Training))),
+        ):
+            for name in given:
+                if name not in known:
+                    raise BadOption(f"there is no option '{section}.{name}'; {suggest(name, known, f'{section}.')}")
+        how, plan = Recommending(**own), Plan.of(self.fusion, MATCH, rest)
+        return how, replace(
+            plan, training=how.training(training), options=plan.options | {"train": training}, matching=None
+        )
+
+    def _aside(self) -> tuple[str | None, ...]:
+        return (self.item,)
+
+    def _unfinished_facts(self, job: TasteJob) -> dict[str, Any]:
+        facts = super()._unfinished_facts(job)
+        facts["settings"] |= {f"recommend.{name}": value for name, value in vars(job.how).items()}
+        facts["records"] += [content(table) for table in (job.taken, job.later) if table is not None]
+        return facts
+
+    def _name(self, job: TasteJob, row: int) -> str:
+        return f"user '{job.histories.users[job.views.user_E[row]]}'"
 
     def _read(self, records: Records, numbers: Mapping[str, int], talk: Talk, least: int = 2) -> Histories:
         found = read_interactions(
@@ -224,13 +303,13 @@ class Recommender(BaseEstimator):
         return found
 
     def _held_out(
-        self, whole: Histories, valid: Any, numbers: Mapping[str, int], talk: Talk
+        self, whole: Histories, later: Records | None, numbers: Mapping[str, int], talk: Talk
     ) -> tuple[Histories, dict[int, np.ndarray]]:
         """Histories of training, and {user: what was taken afterwards}."""
-        if valid is not None:
-            later = self._read(as_records(valid), numbers, talk, least=1)
+        if later is not None:
+            next_ = self._read(later, numbers, talk, least=1)
             place = {name: u for u, name in enumerate(whole.users)}
-            found = zip(later.users, later.items, strict=True)
+            found = zip(next_.users, next_.items, strict=True)
             right = {place[name]: np.setdiff1d(mine, whole.items[place[name]]) for name, mine in found if name in place}
             train, right = whole, {u: mine for u, mine in right.items() if len(mine)}
         else:
@@ -247,158 +326,158 @@ class Recommender(BaseEstimator):
             talk.say("no interaction validates: the network answers alone")
         return train, right
 
-    def _show_items(
-        self, records: Records, plan: Plan, how: Recommending, counts_I: np.ndarray, talk: Talk
-    ) -> tuple[Shown, np.ndarray]:
-        """Columns, encoders and features of the items; makes the network."""
-        self.schema_ = guess(records, declared=dict(self.columns or {}), exclude=[self.item], views=self.views)
-        if not self.schema_.views:
-            raise BadTable(f"{records.source} has no column that describes an item, besides '{self.item}'")
-        talk.say(self.schema_.describe())
-        modality = {view.name: view.modality for view in self.schema_.views}
-        plan.check_views(list(modality))
-        plan.check_encoders(self.encoders or {}, modality)
-        cells = read_cells(records, self.schema_)
-        rows = np.arange(len(records))
-        if len(rows) > FEW:
-            rows = np.sort(np.random.default_rng(self.seed).choice(rows, FEW, replace=False))
-        encoders = choose_encoders(
-            named_views(self.encoders or {}, list(modality)), plan.options, cells, rows, seed=self.seed, download=self.download,
-            say=talk.say, check=lambda: judge_faults(cells, on_bad=self.on_bad, max_bad=self.max_bad), reasons={},
-        )
-        for view, encoder in encoders.items():
-            if not encoder.frozen:
-                raise BadOption(
-                    f"'{encoder.name}' of '{view}' is trained from scratch, and a recommender keeps encoders frozen; choose "
-                    f"{modality[view]}.plain or a tower ({modality[view]}.pretrained:NAME)"
+    def _run_encoders(self, job: TasteJob, cache: Cache) -> None:
+        """Run every frozen part once; what content-kNN compares, where an encoder learns, is made by a plain one."""
+        job.found = gather(job.encoders, None, job.cells, cache, positions=job.positions, bar=job.talk.bar)
+        self._check_faults(job.cells)
+        job.talk.bad_cells(joined.faults(job.cells), len(job.targets))
+        job.leaks = {}
+        learning = {view: cells for view, cells in job.cells.items() if not job.encoders[view].frozen}
+        named = {view: modalities[cells.view.modality].small for view, cells in learning.items()}
+        plain = job.kept.stage("contents", lambda: choose_encoders(
+            named, {}, learning, job.train_rows, seed=self.seed, download=False, say=lambda text: None,
+            check=lambda: None, reasons={},
+        ), fitted_parts, lambda parts: fitted_again(parts, {}))
+        conditions = fit_conditions(plain, gather(plain, None, learning, cache, bar=job.talk.bar), job.train_rows)
+        self.contents_ = Encoders(plain, conditions)
+
+    def _content(self, cells: ViewCells, found: Gathered, cache: Cache) -> np.ndarray:
+        """(I, P) what the neighbours by content compare: every view's numbers, of like weight."""
+        own, parts = self.network_.encoders, []
+        for view, encoder in sorted(own.encoders.items()):
+            if view in self.contents_.encoders or not encoder.frozen:  # learned, or tuned: then as it was before
+                asked, condition = (
+                    (self.contents_.encoders[view], self.contents_.conditions[view]) if view in self.contents_.encoders
+                    else (encoder.original(), own.conditions[view])
                 )
-        with torch.random.fork_rng():
-            positions = plan.fusion(sorted(modality), how.dim).positions
-        for encoder in encoders.values():
-            if encoder.tower:
-                encoder.positions = positions
-        found = gather(encoders, None, cells, self._cache(), positions=positions, bar=talk.bar)
-        judge_faults(cells, on_bad=self.on_bad, max_bad=self.max_bad)
-        talk.bad_cells([fault.to_json() for one in cells.values() for fault in one.faults], len(records))
-        conditions = fit_conditions(encoders, found, rows)
+                mine, bar = {view: cells[view]}, Talk(False).bar
+                block = gather({view: asked}, None, mine, cache, bar=bar).views({view: condition}).frozen[view]
+            else:
+                block = found.views(dict(own.conditions.items())).frozen[view]
+            values = np.nan_to_num(whole(block))
+            if values.ndim == 3:
+                there_IT = ~np.isnan(whole(block)[..., 0])
+                values = values.sum(1) / np.maximum(1, there_IT.sum(1, keepdims=True))
+            values[~cells[view].present] = 0.0
+            parts.append(values / values.shape[-1] ** 0.5)
+        return np.concatenate(parts, 1).astype(np.float32)
+
+    def _fit_rivals(self, job: TasteJob) -> None:
+        """The plain recommenders, their settings chosen on validation."""
+        taken_UI = matrix(job.histories.items, job.histories.weights, len(job.ids))
+        judging = job.judging
+
+        def make() -> dict[str, Any]:
+            made: dict[str, Any] = {"popularity": Popularity().fit(taken_UI)}
+            for name, candidates in CANDIDATES.items():
+                best = -1.0
+                asked = candidates if len(judging.histories) else candidates[:1]
+                with job.talk.bar(name, len(asked)) as advance:
+                    for cls, options in asked:
+                        one = cls(**options).fit(taken_UI)
+                        gain = judging.gains(one.scores(judging.histories)).mean() if len(judging.histories) else 0.0
+                        if gain > best:
+                            best, made[name] = gain, one
+                        advance(1)
+            return made
+
+        self.rivals_ = job.kept.stage("rivals", make, rivals_state, rivals_again)
+
+    def _train(self, job: TasteJob) -> None:
+        """Train the network on the frozen features and the prepared cells; from here on rows are examples."""
+        conditions = fit_conditions(job.encoders, job.found, job.train_rows)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            self.network_ = TasteNetwork(
-                Encoders(encoders, conditions), plan.fusion, int((counts_I > 0).sum()),
-                **{name: getattr(how, name) for name in ("dim", "width", "members", "history", "dropout", "input_dropout")},
-            )
-        own_I = np.where(counts_I > 0, np.cumsum(counts_I > 0), 0)
-        return self._shown(found, own_I)
+            job.network = make_network(Encoders(job.encoders, conditions), job.plan, job.how, int(job.judging.known_I.sum()))
+        views, how = job.found.views(conditions), job.how
+        job.views = Foretold(
+            views.names, views.present_NV, views.frozen, views.prepared, histories=job.histories.items, counts_I=job.counts_I,
+            candidates=how.candidates, history=how.history, fresh=how.fresh,
+        )
+        job.labels = {"right": job.views.right_E}
+        job.train_rows = np.arange(len(job.views.right_E))
+        job.valid_rows = job.views.known if len(job.judging.histories) else job.valid_rows
+        training = how.training(job.plan.options["train"], len(job.train_rows))
+        job.plan = replace(job.plan, training=training)
+        self._remember(job, list(views.prepared))
+        job.history = self._learn(job, job.labels, job.train_rows, job.kept)
+        job.network.remember({})
 
-    def _cache(self) -> Cache:
-        return Cache() if self.cache else Cache.off()
+    def _remember(self, job: TasteJob, learning: list[str]) -> None:
+        tokens = encode(job.network, job.views) if learning else {}
+        job.network.remember({view: tokens[view] for view in learning})
 
-    def _shown(self, found: Any, own_I: np.ndarray) -> tuple[Shown, np.ndarray]:
-        """Tokens of all items, and what the neighbours by content compare: every view's numbers, of like weight."""
-        views = found.views(dict(self.network_.encoders.conditions.items()))
-        rows, x, mask, features = np.arange(len(own_I)), {}, {}, []
-        for view in views.names:
-            arrays = views.arrays(view, rows)
-            values, present = arrays["features"], arrays["present"]
-            values = values[:, None] if values.dim() == 2 else values
-            mask[view] = present[:, None] & ~values[..., 0].isnan()
-            x[view] = torch.where(mask[view][..., None], values, 0.0)
-            pooled = x[view].sum(1) / mask[view].sum(1, keepdim=True).clamp_min(1)
-            features.append(pooled.numpy() / values.shape[-1] ** 0.5)
-        return Shown(x, mask, torch.as_tensor(own_I)), np.concatenate(features, 1).astype(np.float32)
+    def _measure(self, job: TasteJob) -> Any:
+        def measure(answers: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+            found = float(worth(job.network, job.views, answers, rows, job.judging)["known"].mean())
+            return {"loss": 1 - found, "ndcg_at_10": found}
 
-    def _fit_rivals(
-        self, train: Histories, right: Mapping[int, np.ndarray], counts_I: np.ndarray, features_IP: np.ndarray, talk: Talk
-    ) -> None:
-        """The plain recommenders, their settings chosen on validation."""
-        taken_UI = matrix(train.items, train.weights, len(counts_I))
-        self.rivals_: dict[str, Any] = {"popularity": Popularity().fit(taken_UI)}
-        asked = _some(right, self.seed)
-        histories = [train.items[u] for u in asked]
-        target = np.array([right[u][0] for u in asked], int)
-        open_BI = _open(histories, len(counts_I)) & (counts_I > 0)
-        for name, candidates in CANDIDATES.items():
-            best = -1.0
-            with talk.bar(name, len(candidates)) as advance:
-                for cls, options in candidates if asked else candidates[:1]:
-                    made = cls(**options).fit(taken_UI)
-                    worth = gain(np.where(open_BI, made.scores(histories), -np.inf), target) if asked else 0.0
-                    if worth > best:
-                        best, self.rivals_[name] = worth, made
-                    advance(1)
+        return measure
 
-    def _train(
-        self, train: Histories, right: Mapping[int, np.ndarray], shown: Shown, counts_I: np.ndarray, how: Recommending,
-        talk: Talk, began: float,
-    ) -> None:
-        asked = _some(right, self.seed)
-        histories = [train.items[u] for u in asked]
-        target, plus = np.array([right[u][0] for u in asked], int), log_share(counts_I)
-        open_BI = _open(histories, len(counts_I)) & (counts_I > 0)
+    def _tune(self, job: TasteJob) -> None:
+        """Towers move too; ``tune.batch`` says how many items a step reads, the examples of a step are as many as before."""
+        if not job.tuned:
+            return
+        job.views = replace(job.views, fresh=job.plan.tuning.batch)
+        told = dict(job.plan.options["tune"]) | {"batch": job.plan.training.batch}
+        plan, job.plan = job.plan, replace(job.plan, tuning=Tuning(**told))
+        self._remember(job, [*job.views.prepared, *job.tuned])
+        super()._tune(job)
+        job.network.remember({})
+        job.plan = plan
+        if job.tuning:
+            job.tuning["options"] = vars(plan.tuning)
 
-        def measure() -> float:
-            if not asked:
-                return float("nan")
-            vectors = self._vectors(shown)
-            scores = self._scored(vectors, vectors, histories) + plus
-            return gain(np.where(open_BI, scores, -np.inf), target)
+    def _verdict(self, job: TasteJob, views: Foretold, given: float | None) -> Verdict:
+        return verdict(job.network, views, job.valid_rows, job.judging)
 
-        limit = self.time_limit
-        with talk.bar("training", how.epochs) as advance, torch.random.fork_rng():
-            self.history_ = train_tastes(
-                self.network_, shown, train.items, counts_I, how, seed=self.seed, measure=measure,
-                log=lambda epoch: advance(1, f"loss {epoch['loss']:.3f}, validation NDCG@10 {epoch['valid_ndcg_at_10']:.3f}"),
-                left=None if limit is None else lambda: limit - (time.monotonic() - began),
-            )
+    def _finish(self, job: TasteJob) -> None:
+        """The catalogue, the shares in the answer, and what validation says."""
+        self.network_, self.schema_ = job.network.cpu().eval(), job.schema
+        bare = answer(self.network_, encode(self.network_, job.views), job.views.present_NV)
+        self.catalogue_ = Catalogue(
+            job.ids, job.counts_I, self.network_.vectors(bare, job.views.own_I), self.network_.vectors(bare),
+            self._content(job.cells, job.found, self._store()),
+        )
+        self._choose(job)
+        self.users_ = dict(zip(job.whole.users, job.whole.items, strict=True))
+        asked, right = [job.histories.items[u] for u in job.right], list(job.right.values())
+        self.valid_ = self._judged(asked, right, self.catalogue_, 1000) if right else None
+        self.history_ = job.history
+        rows = np.arange(len(job.ids))
+        self.data_report_ = data_facts(job.tables, job.schema, job.cells, rows, job.valid_rows[:0], {})
+        self.made_ = made_facts(
+            seed=self.seed, source=job.taken.source, training=job.plan.training, started=job.started
+        ) | {
+            "recommend": vars(job.how), "items": job.tables[0].records.source,
+            "interactions": sum(map(len, job.whole.items)), "users": len(job.whole.users),
+            "known items": int(job.judging.known_I.sum()), "all items": len(job.ids), "notes": job.whole.notes,
+        } | ({"tuned": job.tuning} if job.tuning else {})
+        self.checkpoints_ = job.kept
 
-    def _vectors(self, shown: Shown, bare: bool = False) -> torch.Tensor:
-        """(M, I, E)."""
-        own_I, parts = torch.zeros_like(shown.own_I) if bare else shown.own_I, []
-        with torch.inference_mode():
-            for part in torch.arange(len(own_I)).split(1024):
-                some = shown.take(part)
-                parts.append(self.network_.items(some.x, some.mask, own_I[part]))
-        return torch.cat(parts, 1)
-
-    def _scored(self, vectors_MIE: torch.Tensor, among_MIE: torch.Tensor, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """(B, I) of the network."""
-        with torch.inference_mode():
-            parts = [
-                self.network_.scores(vectors_MIE, among_MIE, padded(histories[start : start + 256], self.network_.history))
-                for start in range(0, len(histories), 256)
-            ]
-        return torch.cat(parts).numpy() if parts else np.zeros((0, among_MIE.shape[1]), np.float32)
-
-    def _catalogue(self, ids: list[str], shown: Shown, counts_I: np.ndarray, features_IP: np.ndarray) -> None:
-        self.network_.eval()
-        self.catalogue_ = Catalogue(ids, counts_I, self._vectors(shown), self._vectors(shown, bare=True), features_IP)
-
-    def _choose(self, train: Histories, right: Mapping[int, np.ndarray], how: Recommending, talk: Talk) -> None:
+    def _choose(self, job: TasteJob) -> None:
         """Shares of the plain recommenders in the answer: for known items, and for new ones, which only views describe."""
-        asked = _some(right, self.seed)
         alone = {"network": 1.0}
         self.shares_ = {"known": alone, "new": alone}
-        if not how.mix or not asked:
+        judging, all_ = job.judging, self.catalogue_
+        if not job.how.mix or not len(judging.histories):
             return
-        histories, all_ = [train.items[u] for u in asked], self.catalogue_
-        target = np.array([right[u][0] for u in asked], int)
-        open_BI = _open(histories, len(all_.ids)) & all_.known_I
-        parts = self._parts(histories, all_)
-        self.shares_["known"] = choose(parts, target, open_BI)
-        bare = {"network": standard(self._scored(all_.vectors_MIE, all_.bare_MIE, histories), all_.known_I)}
-        chosen = choose(bare | {"content_knn": parts["content_knn"]}, target, open_BI)
+        parts = self._parts(judging.histories, all_)
+        self.shares_["known"] = choose(parts, judging.right_B, judging.open_BI)
+        bare = standard(scored(self.network_, all_.vectors_MIE, all_.bare_MIE, judging.histories), all_.known_I)
+        chosen = choose({"network": bare, "content_knn": parts["content_knn"]}, judging.right_B, judging.open_BI)
         # no item is new here, and the network has seen these: so what was chosen counts only half
         self.shares_["new"] = {name: chosen.get(name, 0.0) / 2 + 0.25 for name in ("network", "content_knn")}
         for kind, shares in self.shares_.items():
             said = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-            talk.say(f"shares in the answer, {kind} items: {said}")
+            job.talk.say(f"shares in the answer, {kind} items: {said}")
 
     # --- answering -------------------------------------------------------------------------------
 
     def _parts(self, histories: Sequence[np.ndarray], all_: Catalogue) -> dict[str, np.ndarray]:
         """{recommender: (B, I) standardised scores}; of a new item those that only know interactions say 0, the mean."""
         known, first = all_.known_I, len(self.catalogue_.ids)
-        network = self._scored(all_.vectors_MIE, all_.vectors_MIE, histories) + log_share(all_.counts_I)
+        network = scored(self.network_, all_.vectors_MIE, all_.vectors_MIE, histories) + log_share(all_.counts_I)
         parts = {"network": standard(network, known)}
         old = [mine[mine < first] for mine in histories]
         for name, rival in self.rivals_.items():
@@ -475,15 +554,12 @@ class Recommender(BaseEstimator):
         if not new:
             return self.catalogue_
         records = records.take(new)
-        check_common(records, self.schema_, (self.item,))
-        cells = read_cells(records, self.schema_)
-        encoders = dict(self.network_.encoders.encoders.items())
-        talk = Talk(self.verbose)
-        found = gather(encoders, None, cells, self._cache(), positions=self.network_.fusion.positions, bar=talk.bar)
-        talk.bad_cells([fault.to_json() for one in cells.values() for fault in one.faults], len(records))
-        shown, features_IP = self._shown(found, np.zeros(len(new), int))
-        bare = self._vectors(shown, bare=True)
+        talk, cells = Talk(self.verbose), self._cells(records)
+        found, tokens = self._numbers(cells, rivals=False)
+        talk.bad_cells(joined.faults(cells), len(records))
+        bare = self.network_.vectors(answer(self.network_, tokens, found.present_NV))
         ids = [name for name in numbers if name not in old]
+        features_IP = self._content(cells, found, self._store())
         return self.catalogue_.joined(Catalogue(ids, np.zeros(len(ids), np.float32), bare, bare, features_IP))
 
     def answers(self, records: Any, *, k: int = 10, items: Any = None) -> list[list[tuple[str, float]]]:
@@ -533,10 +609,6 @@ class Recommender(BaseEstimator):
         new_I = ~all_.known_I
         return judged(np.ones(len(new_I), bool)) | {"new_items": judged(new_I) if new_I.any() else None}
 
-    def _ready(self) -> None:
-        if not hasattr(self, "network_"):
-            raise NotFitted("this recommender has learned nothing yet; call fit, or polysense.load a saved one")
-
     # --- keeping ---------------------------------------------------------------------------------
 
     def save(self, folder: str | Path, *, with_towers: bool = False) -> None:
@@ -547,8 +619,10 @@ class Recommender(BaseEstimator):
             CannotWrite: disk full or no permission; what stood there is untouched.
         """
         self._ready()
-        settings = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_KEPT}
+        settings = self._settings()
         processes.from_first(lambda: keep_recommend.save(Path(folder), settings, self, with_towers=with_towers))
+        if hasattr(self, "checkpoints_"):
+            self.checkpoints_.remove()
 
     @classmethod
     def load(
@@ -573,10 +647,3 @@ def _some(right: Mapping[int, np.ndarray], seed: int) -> list[int]:
     users = np.array(list(right), int)
     return np.sort(np.random.default_rng(seed).permutation(users)[:JUDGED]).tolist()
 
-
-def _open(histories: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """(B, I) bool: items that each has not taken."""
-    found = np.ones((len(histories), count), bool)
-    for row, mine in zip(found, histories, strict=True):
-        row[mine] = False
-    return found

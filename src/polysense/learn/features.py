@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -299,6 +299,11 @@ class Views:
     present_NV: np.ndarray
     frozen: dict[str, Any] = field(default_factory=dict)
     prepared: dict[str, Prepared] = field(default_factory=dict)
+
+    def live(self, prepared: Mapping[str, Prepared]) -> Views:
+        """The same where some views are read by encoders that learn."""
+        frozen = {view: block for view, block in self.frozen.items() if view not in prepared}
+        return replace(self, frozen=frozen, prepared={**self.prepared, **prepared})
 
     def batch(self, rows: np.ndarray, device: torch.device | str = "cpu") -> dict[str, dict[str, Tensor]]:
         """The given rows as ``Network.encode`` takes them."""

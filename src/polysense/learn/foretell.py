@@ -1,42 +1,146 @@
-"""Trains a network of tastes: each item of a history is foretold from what came before it.
+"""What comes next in histories: each item is foretold from what came before it.
 
-M members, I items, K known items, B examples, H items of a history, E width.
+M members, I items, C items of a step, B examples, H items of a history.
 """
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import LossNotFinite
-from ..network import hide
+from ..contracts import to_tensors
 from ..tastes import TasteNetwork
-from .recommending import Recommending
+from .blend import Share
+from .features import Views, answer, encode
+from .shares import gains
+from .tune import Verdict
 
 
 @dataclass
-class Shown:
-    """What the items show.
+class Foretold(Views):
+    """Views of the items, which are the records, and the examples that a loop goes through: an item each that came next.
 
     Attributes:
-        x: {view: (I, T, W)}.
-        mask: {view: (I, T)} bool.
-        own_I: number of each item's own vector, from 1 on; 0 for an item that nobody has taken in training.
+        histories: what each user has taken, the oldest first.
+        counts_I: how often each item is taken in training.
+        candidates: items among which the right one is to be found in a step.
+        history: items of a user that are read.
+        fresh: items of a step that encoders which learn read anew.
     """
 
-    x: dict[str, Tensor]
-    mask: dict[str, Tensor]
-    own_I: Tensor
+    histories: Sequence[np.ndarray] = ()
+    counts_I: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    candidates: int = 2048
+    history: int = 50
+    fresh: int = 128
 
-    def take(self, rows: Tensor) -> Shown:
-        return Shown({v: x[rows] for v, x in self.x.items()}, {v: m[rows] for v, m in self.mask.items()}, self.own_I[rows])
+    def __post_init__(self) -> None:
+        long = [np.arange(1, len(mine)) for mine in self.histories]
+        self.user_E = np.repeat(np.arange(len(long)), [len(part) for part in long])
+        self.step_E = np.concatenate([np.zeros(0, int), *long])
+        self.right_E = np.array(
+            [self.histories[user][step] for user, step in zip(self.user_E, self.step_E, strict=True)], np.int64
+        )
+        self.known = np.flatnonzero(self.counts_I > 0)
+        self.own_I = np.where(self.counts_I > 0, np.cumsum(self.counts_I > 0), 0)
+        self.log_share = log_share(self.counts_I)
+
+    def batch(self, rows: np.ndarray, device: torch.device | str = "cpu") -> dict[str, Any]:
+        """Some examples, and the items among which each right one is to be found, as ``TasteNetwork`` takes them."""
+        histories = [self.histories[self.user_E[row]][: self.step_E[row]] for row in rows]
+        taken = np.unique(np.concatenate([mine[-self.history :] for mine in histories]))
+        chosen, plus = self._drawn(self.right_E[rows], taken)
+        local = np.full(len(self.counts_I), -1)
+        local[chosen] = np.arange(len(chosen))
+        fresh = torch.randperm(len(chosen))[: self.fresh].sort().values.numpy() if self.prepared else np.zeros(0, int)
+        items = {view: self.arrays(view, chosen[fresh] if view in self.prepared else chosen, device) for view in self.names}
+        more = {"chosen": chosen, "fresh": fresh, "own": self.own_I[chosen], "plus": plus}
+        return {"items": items, "history": padded(histories, self.history, local).to(device), **to_tensors(more, device)}
+
+    def _drawn(self, right_B: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Items of a step, ascending, and log p - log q of each: p is its share of the interactions, q the probability that it
+        is drawn."""
+        if len(self.known) <= self.candidates:
+            return self.known, self.log_share[self.known]
+        need = np.union1d(right_B, taken)
+        more = self.known[torch.randperm(len(self.known))[: max(0, self.candidates - len(need))].numpy()]
+        chosen = np.union1d(need, more)
+        share = np.exp(self.log_share[chosen])
+        drawn = 1 - (1 - share) ** len(right_B) * (1 - len(more) / len(self.known))
+        return chosen, (np.log(share) - np.log(drawn)).astype(np.float32)
+
+
+@dataclass
+class Judging:
+    """Users on whom validation chooses.
+
+    Attributes:
+        histories: what each has taken before.
+        right_B: what each took next.
+        known_I: bool, items that were taken in training.
+    """
+
+    histories: Sequence[np.ndarray]
+    right_B: np.ndarray
+    known_I: np.ndarray
+
+    @property
+    def open_BI(self) -> np.ndarray:
+        """Items that each may be recommended: known ones, not taken yet."""
+        found = np.tile(self.known_I, (len(self.histories), 1))
+        for row, mine in zip(found, self.histories, strict=True):
+            row[mine] = False
+        return found
+
+    def gains(self, scores_BI: np.ndarray) -> np.ndarray:
+        """(B,) NDCG@10 of each."""
+        return gains(np.where(self.open_BI, scores_BI, -np.inf), self.right_B)
+
+
+def scored(
+    network: TasteNetwork, vectors_MIE: Tensor, among_MIE: Tensor, histories: Sequence[np.ndarray]
+) -> np.ndarray:
+    """(B, I) of the network.
+
+    Args:
+        vectors_MIE: of the items that histories speak of.
+        among_MIE: of the items that are scored.
+    """
+    device = next(network.members.parameters()).device
+    with torch.inference_mode():
+        vectors_MIE, among_MIE = vectors_MIE.to(device), among_MIE.to(device)
+        parts = [
+            network.scores(vectors_MIE, among_MIE, padded(histories[start : start + 256], network.history).to(device)).cpu()
+            for start in range(0, len(histories), 256)
+        ]
+    return torch.cat(parts).numpy() if parts else np.zeros((0, among_MIE.shape[1]), np.float32)
+
+
+def worth(network: TasteNetwork, views: Foretold, bare: Any, rows: np.ndarray, judging: Judging) -> dict[str, np.ndarray]:
+    """{"known": NDCG@10 of each user, "bare": the same if every item were new and had only its views}.
+
+    Args:
+        bare: ``answers`` of the known items.
+        rows: their numbers.
+    """
+    all_ = np.zeros((len(views.counts_I), bare.shape[1]), np.float32)
+    all_[rows] = bare
+    seen, known = network.vectors(all_), network.vectors(all_, views.own_I)
+    return {
+        "known": judging.gains(scored(network, known, known, judging.histories) + views.log_share),
+        "bare": judging.gains(scored(network, known, seen, judging.histories)),
+    }
+
+
+def verdict(network: TasteNetwork, views: Foretold, rows: np.ndarray, judging: Judging) -> Verdict:
+    """What a network is worth: the loss is 1 - NDCG@10; in place of missing views stands a world where every item is new."""
+    found = worth(network, views, answer(network, encode(network, views, rows), views.present_NV[rows]), rows, judging)
+    return Verdict(1 - float(found["known"].mean()), None, 1 - float(found["bare"].mean()), Share(0.0), 1 - found["known"])
 
 
 def padded(histories: Sequence[np.ndarray], most: int, local: np.ndarray | None = None) -> Tensor:
@@ -56,114 +160,7 @@ def padded(histories: Sequence[np.ndarray], most: int, local: np.ndarray | None 
     return torch.as_tensor(found)
 
 
-def train_tastes(
-    network: TasteNetwork, shown: Shown, histories: Sequence[np.ndarray], counts_I: np.ndarray, how: Recommending, *, seed: int,
-    measure: Callable[[], float], log: Callable[[dict[str, float]], None], left: Callable[[], float] | None = None,
-) -> list[dict[str, float]]:
-    """Train; the weights of the epoch with the best score stay.
-
-    Args:
-        counts_I: how often each item is taken.
-        measure: the score on validation, the larger the better; NaN where there is none.
-        left: seconds that the time limit leaves.
-
-    Returns:
-        A dict for each epoch.
-
-    Raises:
-        LossNotFinite: training diverged.
-    """
-    users = np.concatenate([np.full(len(mine) - 1, u) for u, mine in enumerate(histories) if len(mine) > 1])
-    steps = np.concatenate([np.arange(1, len(mine)) for mine in histories if len(mine) > 1])
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    batches = math.ceil(len(users) / (how.batch or min(1024, max(64, len(users) // 30))))
-    optimiser, schedule = _optimiser(network, how, batches * how.epochs)
-    draw = _Candidates(counts_I, how.candidates, rng)
-    best, kept, epochs = -math.inf, None, []
-    for epoch in range(how.epochs):
-        network.train()
-        order, losses = rng.permutation(len(users)), []
-        for part in np.array_split(order, batches):
-            mine = [histories[users[i]][: steps[i]] for i in part]
-            right = np.array([histories[users[i]][steps[i]] for i in part])
-            loss = _loss(network, shown, mine, right, draw, how)
-            if not torch.isfinite(loss):
-                raise LossNotFinite("the loss of the recommender is not finite; lower recommend.rate")
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.members.parameters(), 1.0 * how.members)
-            optimiser.step()
-            schedule.step()
-            losses.append(float(loss.detach()) / how.members)
-        network.eval()
-        score = measure()
-        epochs.append({"loss": float(np.mean(losses)), "valid_ndcg_at_10": score})
-        log(epochs[-1])
-        if not score <= best:  # NaN: the last weights stay
-            best, kept, since = score, copy.deepcopy(network.state_dict()), epoch
-        if how.patience and epoch - since >= how.patience or left and left() <= 0:
-            break
-    network.load_state_dict(kept)
-    return epochs
-
-
-def _loss(
-    network: TasteNetwork, shown: Shown, histories: Sequence[np.ndarray], right_B: np.ndarray, draw: _Candidates,
-    how: Recommending,
-) -> Tensor:
-    """Sum over members of the mean loss of a batch."""
-    chosen, plus = draw(right_B, np.unique(np.concatenate([mine[::-1][: how.history] for mine in histories])))
-    local = np.full(len(draw.log_share), -1)
-    local[chosen] = np.arange(len(chosen))
-    mine = shown.take(torch.as_tensor(chosen))
-    present_IV = torch.stack([mask.any(1) for mask in mine.mask.values()], 1)
-    keep_IV = torch.where(torch.rand(len(chosen), 1) < 0.5, present_IV, hide(present_IV, how.drop))
-    mask = {view: one & keep_IV[:, i, None] for i, (view, one) in enumerate(mine.mask.items())}
-    own_I = torch.where(torch.rand(len(chosen)) < how.own, 0, mine.own_I)
-    losses_MB = network.members(
-        mine.x, mask, own_I, padded(histories, how.history, local), torch.as_tensor(local[right_B]), torch.as_tensor(plus)
-    )
-    return losses_MB.mean(1).sum()
-
-
-class _Candidates:
-    """Items among which the right one is to be found, and log p - log q of each.
-
-    p is its share of the interactions, q the probability that it is drawn.
-    """
-
-    def __init__(self, counts_I: np.ndarray, most: int, rng: np.random.Generator) -> None:
-        self.known, self.most, self.rng = np.flatnonzero(counts_I > 0), most, rng
-        self.log_share = log_share(counts_I)
-
-    def __call__(self, right_B: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if len(self.known) <= self.most:
-            return self.known, self.log_share[self.known]
-        need = np.union1d(right_B, taken)
-        more = self.rng.choice(self.known, max(0, self.most - len(need)), replace=False)
-        chosen = np.union1d(need, more)
-        share = np.exp(self.log_share[chosen])
-        drawn = 1 - (1 - share) ** len(right_B) * (1 - len(more) / len(self.known))
-        return chosen, (np.log(share) - np.log(drawn)).astype(np.float32)
-
-
 def log_share(counts_I: np.ndarray) -> np.ndarray:
     """(I,): log of each item's share of the interactions, half of one given to each for a start."""
     more = counts_I + 0.5
     return np.log(more / more.sum()).astype(np.float32)
-
-
-def _optimiser(network: TasteNetwork, how: Recommending, steps: int) -> tuple[Any, Any]:
-    """AdamW, matrices decayed; the rate rises for a fifth of the steps and falls by a cosine."""
-    matrices, rest = [], []
-    for name, value in network.members.named_parameters():
-        (matrices if network.members.ranks[name] > 1 and "empty" not in name else rest).append(value)
-    groups: list[Mapping[str, Any]] = [{"params": matrices, "weight_decay": how.decay}, {"params": rest, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=how.rate)
-
-    def rate(step: int) -> float:
-        up = max(1, steps // 5)
-        return (step + 1) / up if step < up else 0.5 * (1 + math.cos(math.pi * (step - up) / max(1, steps - up)))
-
-    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)

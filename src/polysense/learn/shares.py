@@ -26,11 +26,16 @@ def mixed(parts: Mapping[str, np.ndarray], shares: Mapping[str, float]) -> np.nd
     return sum(share * parts[name] for name, share in shares.items())
 
 
-def gain(scores_BI: np.ndarray, right_B: np.ndarray) -> float:
-    """NDCG@10 of one right item for each user, an equal score counting as half above."""
+def gains(scores_BI: np.ndarray, right_B: np.ndarray) -> np.ndarray:
+    """(B,) NDCG@10 of one right item for each user, an equal score counting as half above."""
     own = np.take_along_axis(scores_BI, right_B[:, None], 1)
     rank = 1 + (scores_BI > own).sum(1) + ((scores_BI == own).sum(1) - 1) / 2
-    return float(np.where(rank <= 10, 1 / np.log2(1 + rank), 0).mean())
+    return np.where(rank <= 10, 1 / np.log2(1 + rank), 0)
+
+
+def gain(scores_BI: np.ndarray, right_B: np.ndarray) -> float:
+    """The mean of ``gains``."""
+    return float(gains(scores_BI, right_B).mean())
 
 
 def choose(parts: Mapping[str, np.ndarray], right_B: np.ndarray, open_BI: np.ndarray) -> dict[str, float]:

@@ -239,10 +239,7 @@ def tune(
         raise BadOption("tuning is compared with the frozen solution on validation records, and there are none; give some")
     started, device = time.process_time(), next(network.members.parameters()).device
     encoders = {view: network.encoders.encoders[view] for view in prepared}
-    live = Views(
-        views.names, views.present_NV, {v: block for v, block in views.frozen.items() if v not in prepared},
-        {**views.prepared, **prepared},
-    )
+    live = views.live(prepared)
     frozen, frozen_state = judge(views), _copy(network)
 
     def measure(answers: np.ndarray, rows: np.ndarray) -> dict[str, float]:
