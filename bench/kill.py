@@ -1,9 +1,9 @@
 """SIGKILL at random moments of training and saving: the model that comes out in the end is the same, bit for bit.
 
-    python bench/kill.py [ROUNDS] [--seed N]
+    python bench/kill.py [ROUNDS] [--seed N] [--kind model|recommender]
 
-Each round is a fit of made-up records with a frozen encoder, a trainable one with running means, and a table, in a
-process of its own that writes a checkpoint after every batch and then replaces an older model. It is killed at a
+Each round is a fit of made-up records (of a recommender: items, with made-up users) with a frozen encoder, a trainable one with
+running means, and a table, in a process of its own that writes a checkpoint after every batch and then replaces an older model. It is killed at a
 random moment of the whole fit, or (every third time) while it saves, and started again with resume until it ends;
 every second time it is killed once more on its way. After each kill a whole model, the old one or the new one, must
 lie in its place. In the end every file but the date and the CPU seconds must equal the undisturbed run's.
@@ -27,16 +27,19 @@ from common import DATA, Line, say
 
 from polysense import store
 
+#: One that learns and has running means, and one that is frozen.
+ENCODERS, CNN = {"picture": "image.cnn", "text": "text.plain"}, {"picture.pixels": 16, "picture.widths": [4, 8]}
 
-def rounds(count: int, *, seed: int = 0, say: Callable[[str], None] = say) -> tuple[int, int]:
+
+def rounds(count: int, *, seed: int = 0, kind: str = "model", say: Callable[[str], None] = say) -> tuple[int, int]:
     """(rounds whose model equals the undisturbed one, kills in all)."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
         home = Path(name)
-        data = _records()
-        _model(1).set_params(cache=False).fit(data).save(home / "old" / "m")  # all is imported before forks
+        data = _tables(kind)
+        _estimator(kind, 1).set_params(cache=False).fit(*data).save(home / "old" / "m")  # all is imported before forks
         started = time.perf_counter()
-        _child(home / "whole", data)
+        _child(home / "whole", data, kind)
         seconds = time.perf_counter() - started
         say(f"undisturbed: {seconds:.1f} s")
         expected, equal, kills = facts_of(home / "whole" / "m"), 0, 0
@@ -47,7 +50,7 @@ def rounds(count: int, *, seed: int = 0, say: Callable[[str], None] = say) -> tu
                 place = home / f"round-{number}-{tried}"
                 plan: list[Any] = ["saving" if number % 3 == 2 else chance.uniform(0, seconds) / tried]
                 plan += [chance.uniform(0, seconds)] if number % 2 else []
-                died = _until_done(place, data, plan, home / "old" / "m", chance)
+                died = _until_done(place, data, kind, plan, home / "old" / "m", chance)
             same = facts_of(place / "m") == expected
             left = sorted(path.name for path in place.iterdir() if path.name != "cache")
             equal += same and left == ["m"]
@@ -57,20 +60,24 @@ def rounds(count: int, *, seed: int = 0, say: Callable[[str], None] = say) -> tu
     return equal, kills
 
 
-def _until_done(place: Path, data: Any, plan: list[Any], old: Path, chance: random.Random) -> int:
+def _until_done(
+    place: Path, data: Any, kind: str, plan: list[Any], old: Path, chance: random.Random
+) -> int:
     """Fit, be killed as planned, go on until it ends; how often it was killed."""
     place.mkdir()
     shutil.copytree(old, place / "m")
     killed = 0
     for moment in [*plan, None]:
-        if _child(place, data, kill=moment, chance=chance):
+        if _child(place, data, kind, kill=moment, chance=chance):
             break
         killed += 1
         store.load(place / "m")  # raises where no whole model lies there
     return killed
 
 
-def _child(place: Path, data: Any, *, seed: int = 0, kill: Any = None, chance: random.Random | None = None) -> bool:
+def _child(
+    place: Path, data: Any, estimator: str, *, seed: int = 0, kill: Any = None, chance: random.Random | None = None
+) -> bool:
     """Fit and save in a process of its own; whether it came to its end.
 
     Args:
@@ -84,7 +91,7 @@ def _child(place: Path, data: Any, *, seed: int = 0, kill: Any = None, chance: r
         try:
             os.close(heard)
             os.environ["POLYSENSE_CACHE"] = str(place / "cache")
-            _fit(place, data, seed, tell)
+            _fit(place, data, estimator, seed, tell)
             code = 0
         except BaseException:
             import traceback
@@ -116,28 +123,38 @@ def _wait(child: int, seconds: float) -> None:
         time.sleep(0.002)
 
 
-def _fit(place: Path, data: Any, seed: int, tell: int) -> None:
+def _fit(place: Path, data: Any, kind: str, seed: int, tell: int) -> None:
     sys.stderr = open(os.devnull, "w")
-    model = _model(seed).fit(data, checkpoints=place / "m.fitting", resume=True)
+    model = _estimator(kind, seed).fit(*data, checkpoints=place / "m.fitting", resume=True)
     os.write(tell, b"x")
     model.save(place / "m")
 
 
-def _records() -> list[dict[str, Any]]:
+def _tables(kind: str) -> tuple[list[dict[str, Any]], ...]:
     from polysense import demo
 
     names = ("label", "text", "picture", "temperature", "wind", "place")
-    return [{name: record[name] for name in names} for record in demo.made_up(48)]
+    records = [{name: record[name] for name in names} for record in demo.made_up(48)]
+    if kind == "model":
+        return (records,)
+    chance = random.Random(0)
+    taken = [{"user": f"u{u}", "item": f"i{i}"} for u in range(30) for i in chance.sample(range(40), 5)]
+    return taken, [{"item": f"i{i}", **record} for i, record in enumerate(records)]
 
 
-def _model(seed: int) -> Any:
-    from polysense import Model
+def _estimator(kind: str, seed: int) -> Any:
+    from polysense import Model, Recommender
 
+    if kind == "recommender":
+        return Recommender(seed=seed, encoders=ENCODERS, options={
+            "recommend.epochs": 4, "recommend.dim": 8, "recommend.width": 8, "recommend.members": 2, "recommend.batch": 24,
+            "recommend.patience": 3, "recommend.fresh": 16, "train.checkpoint": 0, **CNN,
+        })
     return Model(
-        "label", seed=seed, encoders={"picture": "image.cnn", "text": "text.plain"},
+        "label", seed=seed, encoders=ENCODERS,
         options={
             "train.epochs": 4, "train.dim": 8, "train.members": 2, "train.batch": 12, "train.checkpoint": 0,
-            "train.patience": 3, "train.average": 2, "picture.pixels": 16, "picture.widths": [4, 8],
+            "train.patience": 3, "train.average": 2, **CNN,
         },
     )
 
@@ -149,17 +166,19 @@ def facts_of(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def run(data: Path = DATA, count: int = 50, seed: int = 0) -> list[Line]:
+def run(data: Path = DATA, count: int = 50, seed: int = 0, kind: str = "model") -> list[Line]:
     """The line of ``python bench``; the demo's tables are not needed."""
-    equal, kills = rounds(count, seed=seed)
-    return [Line(f"killed {kills} times in {count} fits", f"{equal} of {count} equal", f"{count} of {count}", equal == count)]
+    equal, kills = rounds(count, seed=seed, kind=kind)
+    what = "fits" if kind == "model" else f"fits of a {kind}"
+    return [Line(f"killed {kills} times in {count} {what}", f"{equal} of {count} equal", f"{count} of {count}", equal == count)]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("rounds", nargs="?", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=["model", "recommender"], default="model")
     given = parser.parse_args()
-    (line,) = run(count=given.rounds, seed=given.seed)
+    (line,) = run(count=given.rounds, seed=given.seed, kind=given.kind)
     print(f"{line.what}: {line.figure}")
     sys.exit(not line.passed)

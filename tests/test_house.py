@@ -40,7 +40,7 @@ STEPS = {
     ("learn", "network"), ("pairs", "network"), ("pairs", "learn"), ("keep", "judge"), ("keep_match", "keep"), ("answers", "judge"), ("model", "several"), ("model", "estimator"), ("matcher", "estimator"), ("matcher", "finding"), ("cli", "typed"), ("cli", "cli_match"), ("cli_match", "typed"), ("opening", "model"), ("opening", "matcher"), ("talk", "processes"), ("metrics", "registry"), ("vocabulary", "writing"),
     ("task", "modality"),
     ("tastes", "network"), ("learn", "tastes"), ("keep_recommend", "keep"), ("keep_recommend", "tastes"),
-    ("opening", "recommender"), ("recommender", "estimator"), ("cli", "cli_recommend"), ("cli_recommend", "typed"),
+    ("opening", "recommender"), ("recommender", "estimator"), ("cli", "cli_recommend"), ("cli_recommend", "typed"), ("cli_recommend", "cli_match"),
 }
 SHELVES = ("modality", "fusion", "task")
 LONGEST = 100  # lines of a function

@@ -1,10 +1,15 @@
 """Recommendation: laws, faults, a taste that is found again on new items, numbers by hand, the door."""
 
 import csv
+import io
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import polysense
 from polysense import Recommender
@@ -12,9 +17,11 @@ from polysense.data.interactions import item_numbers, read_interactions
 from polysense.data.records import as_records
 from polysense.errors import BadColumn, BadModel, BadOption, BadTable, NotFitted
 from polysense.judge.recommended import judge_recommendations
+from polysense.learn.course import Course
 from polysense.learn.foretell import scored
 from polysense.learn.neighbours import Contents, Factors, Neighbours, Popularity, matrix
 from polysense.learn.shares import choose, standard
+from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 KINDS = ("fish", "tool", "fruit", "song")
 PLAIN = {"text": "text.plain"}
@@ -119,6 +126,98 @@ def test_saved_and_loaded_it_answers_in_equal_bits(fitted, tmp_path):
         polysense.load(tmp_path / "r")
     with pytest.raises(NotFitted):
         Recommender().recommend(["u0"])
+
+
+def pictured(n=60):
+    """Items shown by a picture only: a bar at one of four heights for each kind; one has none."""
+    rng, found = np.random.default_rng(2), []
+    for i in range(n):
+        pixels = rng.integers(0, 40, (16, 16, 3), np.uint8)
+        pixels[4 * (i % 4) : 4 * (i % 4) + 3] = 220
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        found.append({"item": f"i{i}", "photo": None if i == 5 else file.getvalue(), "size": float(rng.normal())})
+    return found
+
+
+CNN = {"photo.pixels": 16, "photo.widths": [4, 8], "recommend.fresh": 24}
+
+
+def test_an_encoder_from_scratch_learns_from_what_is_taken():
+    """The bar's place is the taste; half of the steps' items are not read anew, and new items are told apart all the same."""
+    early, late = orders()
+    made = Recommender(encoders={"photo": "image.cnn"}, options=FAST | CNN | {"recommend.epochs": 12}).fit(early, pictured())
+    assert made.evaluate(late)["new_items"]["scores"]["ndcg_at_10"]["value"] > 0.6
+    assert not list(made.network_.memory) and not [key for key in made.network_.state_dict() if "memory" in key]
+    more = [{"item": "n0", **{key: pictured(4)[3][key] for key in ("photo", "size")}}, {"item": "n1"}]
+    assert {"n0", "n1"} <= {name for name, _ in made.recommend(["u3"], k=100, items=more)[0]}
+
+
+@pytest.mark.parametrize("dies", [2, 9, 17])
+def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch, dies):
+    """Killed in an epoch's midst; weights, running means, what is remembered of items and all draws come back."""
+    early, _ = orders(40)
+    settings = {
+        "encoders": {"photo": "image.cnn"},
+        "options": FAST | CNN | {"train.checkpoint": 0, "recommend.epochs": 3, "recommend.batch": 30, "recommend.members": 2},
+    }
+    whole = Recommender(**settings).fit(early, pictured())
+    real, steps = Course.step, []
+
+    def killed(self, *args):
+        steps.append(1)
+        if len(steps) > dies:
+            raise KeyboardInterrupt
+        return real(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Course, "step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Recommender(**settings).fit(early, pictured(), checkpoints=tmp_path / "f")
+    assert {"stage-encoders", "stage-contents", "stage-rivals"} <= {path.name for path in (tmp_path / "f").iterdir()}
+    with pytest.raises(BadOption, match="recommend.dim was 24 and is 25"):
+        options = settings["options"] | {"recommend.dim": 25}
+        Recommender(**settings | {"options": options}).fit(early, pictured(), checkpoints=tmp_path / "f", resume=True)
+    with pytest.raises(BadOption, match="the table's content has changed"):
+        Recommender(**settings).fit(early[:-1], pictured(), checkpoints=tmp_path / "f", resume=True)
+    again = Recommender(**settings).fit(early, pictured(), checkpoints=tmp_path / "f", resume=True)
+    assert again.history_ == whole.history_ and again.shares_ == whole.shares_ and again.valid_ == whole.valid_
+    ours, theirs = again.network_.state_dict(), whole.network_.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs) and set(ours) == set(theirs)
+    again.save(tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_real_kills_at_random_moments():
+    """Three of them; `python bench/kill.py --kind recommender` does it fifty times."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+    try:
+        import kill
+    finally:
+        sys.path.pop(0)
+    equal, kills = kill.rounds(3, kind="recommender", say=lambda line: None)
+    assert equal == 3 <= kills
+
+
+def test_towers_are_tuned_and_never_end_below_the_frozen_solution(tiny_towers, tmp_path):  # noqa: F811
+    early, late = orders(60)
+    tower = f"text.pretrained:{tiny_towers('text')}"
+    settings = {"encoders": {"text": tower}, "options": FAST | {"tune.epochs": 2, "tune.rate": 1e-3, "tune.batch": 16}}
+    frozen = Recommender(**settings).fit(early, shop())
+    made = Recommender(**settings, tune="text").fit(early, shop())
+    tuned = made.made_["tuned"]
+    assert len(tuned["epochs"]) == 2 and tuned["options"]["batch"] == 16
+    assert tuned["frozen"]["loss"] == pytest.approx(1 - max(epoch["valid_ndcg_at_10"] for epoch in frozen.history_))
+    better = [epoch for epoch in tuned["epochs"] if epoch["better"]]
+    assert (tuned["kept"] == "tuned") == bool(better)
+    if not better:  # bit for bit
+        assert made.recommend(["u0"]) == frozen.recommend(["u0"])
+    made.save(tmp_path / "r")
+    again = polysense.load(tmp_path / "r")
+    more = [{"item": "n0", "text": "fish number 3"}]
+    assert again.recommend(["u0", "u1"], items=more) == made.recommend(["u0", "u1"], items=more)
+    with pytest.raises(BadOption, match="no view of the table"):
+        Recommender(**settings, tune="txt").fit(early, shop())
 
 
 def test_validation_never_leaks_the_future():

@@ -304,24 +304,31 @@ def recommend(
     columns: Annotated[list[str], typer.Option(metavar="NAME=KIND,...", help="Kinds of the items' columns where the guess is to be overruled; may be repeated.", rich_help_panel=COLUMNS)] = [],
     views: Annotated[list[str], typer.Option(metavar="VIEW=COLUMN+COLUMN", help="Columns that form one view together; may be repeated.", rich_help_panel=COLUMNS)] = [],
     fusion: Annotated[str | None, typer.Option(metavar="NAME", help="Fusion, see: polysense list fusions. [default: concat]", show_default=False, rich_help_panel=PARTS)] = None,
-    encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view, one that stays frozen: a tower or VIEW=image.plain; may be repeated.", rich_help_panel=PARTS)] = [],
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as recommend.epochs=20, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
+    encoder: Annotated[list[str], typer.Option(metavar="VIEW=NAME", help="Encoder of a view of the items, see: polysense list encoders; may be repeated.", rich_help_panel=PARTS)] = [],
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Option, such as recommend.epochs=20, VIEW.pixels=64, see: polysense list training; may be repeated.", rich_help_panel=PARTS)] = [],
+    tune: Annotated[str | None, typer.Option(metavar="VIEWS|all", help="Views whose towers are trained too, with commas; kept only where validation gains.", show_default=False, rich_help_panel=PARTS)] = None,
     seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Seed of everything random. [default: 0]", show_default=False, rich_help_panel=PARTS)] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with these settings; what is typed wins.", show_default=False)] = None,
     with_towers: Annotated[bool, typer.Option("--with-towers", help="Copy the towers into the folder.")] = False,
     download: Download = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the fit of the same DIR that was interrupted or killed.")] = False,
     time_limit: Annotated[float | None, typer.Option("--time-limit", metavar="SECONDS", help="End training in time, with what was learned until then.", show_default=False)] = None,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for TensorBoard files of the training.", show_default=False)] = None,
 ) -> None:
     """Learn what users take, from their histories and the items' views, so that new items are recommended too.
 
-    Then: polysense predict DIR USERS, polysense evaluate DIR LATER-INTERACTIONS.
+    INTERACTIONS has a row for each time somebody took something (user, item), --items a row for each item: its id, and pictures,
+    texts, sounds, numbers, categories that describe it, any of them missing. Then: polysense predict DIR USERS,
+    polysense evaluate DIR LATER-INTERACTIONS --html report.html.
     """
     typed = {
         "user": user, "item": item, "time": time, "weight": weight, "split": split, "on_bad": on_bad, "max_bad": max_bad, "fusion": fusion,
-        "seed": seed, "time_limit": time_limit,
+        "tune": tune, "seed": seed, "time_limit": time_limit, "tensorboard": str(tensorboard) if tensorboard else None,
     }
     settings = settings_of("recommender", recipe, typed, columns, views, encoder, set_)
-    cli_recommend.recommend(settings, table, items, valid, out, download=download, with_towers=with_towers)
+    cli_recommend.recommend(
+        settings, table, items, valid, out, stoppable=_stoppable, download=download, with_towers=with_towers, resume=resume,
+    )
 
 
 New = Annotated[Path | None, typer.Option("--items", metavar="TABLE", help="Of a recommender: further items that may be recommended.", show_default=False)]

@@ -8,12 +8,33 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .cli_match import Stoppable
 from .typed import write
 
 
-def recommend(settings: dict[str, Any], interactions: Path, items: Path | None, valid: Path | None, out: Path | None, *,
-              download: bool, with_towers: bool) -> None:
-    """Fit a recommender and write its folder; every mistake that can be known without torch is told first."""
+def recommend(
+    settings: dict[str, Any], interactions: Path, items: Path | None, valid: Path | None, out: Path | None, *,
+    stoppable: Stoppable, download: bool, with_towers: bool, resume: bool,
+) -> None:
+    """Fit a recommender and write its folder."""
+    tables = _begin(settings, interactions, items, valid, out)
+    unfinished = out.with_name(f"{out.name}.fitting")
+    with stoppable(unfinished):
+        from .judge.recommended import as_text
+        from .recommender import Recommender
+
+        made = Recommender(**settings, download=download, verbose=True)
+        made.fit(*tables, checkpoints=unfinished, resume=resume)
+        made.save(out, with_towers=with_towers)
+    if made.valid_:
+        print("\nOn the validation interactions, where the shares were chosen:\n" + as_text(made.valid_), file=sys.stderr)
+    print(f"\nThe recommender: {out}\nNext: polysense predict {out} USERS, with a column '{made.user}'", file=sys.stderr)
+
+
+def _begin(
+    settings: dict[str, Any], interactions: Path, items: Path | None, valid: Path | None, out: Path | None
+) -> tuple[Any, Any, Any]:
+    """The tables, read; every mistake that can be known without torch is told here, in a moment."""
     from . import store
     from .data.interactions import item_numbers
     from .data.records import as_records
@@ -26,20 +47,13 @@ def recommend(settings: dict[str, Any], interactions: Path, items: Path | None, 
         raise BadOption("no folder for the recommender is named; say --out DIR")
     store.recover(out)
     store.check_target(out)
-    taken, rows = as_records(interactions), as_records(items)
+    taken, rows, later = as_records(interactions), as_records(items), as_records(valid) if valid else None
     for name in ("user", "item", "time", "weight"):
         if settings.get(name) or name in ("user", "item"):
-            column_of(taken, settings.get(name) or name)
+            for table in filter(None, (taken, later)):
+                column_of(table.head(0), settings.get(name) or name)
     item_numbers(rows, settings.get("item") or "item")
-    later = as_records(valid) if valid else None
-    from .judge.recommended import as_text
-    from .recommender import Recommender
-
-    made = Recommender(**settings, download=download, verbose=True).fit(taken, rows, later)
-    made.save(out, with_towers=with_towers)
-    if made.valid_:
-        print("\nOn the validation interactions, where the shares were chosen:\n" + as_text(made.valid_), file=sys.stderr)
-    print(f"\nThe recommender: {out}\nNext: polysense predict {out} USERS, with a column '{made.user}'", file=sys.stderr)
+    return taken, rows, later
 
 
 def predict(model: Any, records: Any, *, k: int, items: Path | None) -> tuple[list[str], Iterator[list[Any]]]:
