@@ -331,7 +331,7 @@ def recommend(
     )
 
 
-New = Annotated[Path | None, typer.Option("--items", metavar="TABLE", help="Of a recommender: further items that may be recommended.", show_default=False)]
+New = Annotated[Path | None, typer.Option("--items", metavar="TABLE", help="Of a recommender: a table of items; new ones among them may be recommended too, and the report shows what it holds.", show_default=False)]
 
 
 @_command(
@@ -408,8 +408,8 @@ def evaluate(
 
     model, records = _opened(folder, table, download)
     if hasattr(model, "recommend"):
-        refused = {"--subsets": subsets, "--by": by, "--measures": measures, "--html": html}
-        return cli_recommend.evaluate(model, records, items=items, json_=json_, refused=refused)
+        refused = {"--subsets": subsets, "--by": by, "--measures": measures}
+        return cli_recommend.evaluate(model, records, items=items, json_=json_, html=html, lang=lang, refused=refused)
     if not hasattr(model, "predict"):
         refused = {"--subsets": subsets, "--by": by, "--measures": measures}
         return cli_match.evaluate(model, records, json_=json_, html=html, lang=lang, refused=refused)

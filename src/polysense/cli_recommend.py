@@ -73,7 +73,10 @@ def predict(model: Any, records: Any, *, k: int, items: Path | None) -> tuple[li
     return ["row", *([model.user] if named else []), *(f"item_{i + 1}" for i in range(k))], lines()
 
 
-def evaluate(model: Any, records: Any, *, items: Path | None, json_: Path | None, refused: Mapping[str, Any]) -> None:
+def evaluate(
+    model: Any, records: Any, *, items: Path | None, json_: Path | None, html: Path | None, lang: str,
+    refused: Mapping[str, Any],
+) -> None:
     """Judge a recommender on later interactions."""
     from .errors import BadOption
     from .judge.recommended import as_text
@@ -85,6 +88,10 @@ def evaluate(model: Any, records: Any, *, items: Path | None, json_: Path | None
     found = model.evaluate(records, items=items)
     if json_:
         write(json_, json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    if html:
+        write(html, model.report(found, records, items, lang=lang))
+        if items is None:
+            print(f"{html} shows items by their ids; with --items TABLE it shows their pictures and texts", file=sys.stderr)
     print(as_text(found))
 
 

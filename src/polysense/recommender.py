@@ -6,7 +6,7 @@ U users, I items, B users of a call, M members, E width of the space.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ from .errors import BadOption, BadTable, memory_told
 from .estimator import Estimator
 from .hub import find_model
 from .judge.facts import data_facts, made_facts
-from .judge.recommended import judge_recommendations
+from .judge.gallery import with_cells
+from .judge.recommended import blocks, judge_recommendations
 from .keep import fitted_again, fitted_parts
 from .keep_recommend import make_network, rivals_again, rivals_state
-from .learn.choose import choose_encoders
+from .learn.choose import choose_encoders, full_name
 from .learn.features import answer, encode
 from .learn.foretell import Foretold, Judging, log_share, scored, verdict, worth
 from .learn.gather import Gathered, fit_conditions, gather
@@ -43,6 +44,7 @@ from .learn.resume import content
 from .learn.shares import choose, mixed, standard
 from .learn.training import Training, Tuning
 from .learn.tune import Verdict
+from .metrics.ranks import per_query, places
 from .network import Encoders
 from .registry import modalities, options_of, suggest
 from .talk import Talk, counted
@@ -583,20 +585,24 @@ class Recommender(Estimator):
             samples: bootstrap resamples of the users.
 
         Returns:
-            {"users", "items", "scores", "baselines", "differences", "new_items"}: the recommender's measures with bounds,
-            those of its parts alone, and what it gains over each; of new items, which nobody had taken in training, the
-            same with only
-            them to choose from.
+            {"users", "items", "scores", "baselines", "differences", "known_items", "new_items"}: the recommender's measures
+            with bounds, those of its parts alone, and what it gains over each; of known items, and of new ones, which nobody
+            had taken in training, the same with only them to choose from (None where all items are of one kind).
 
         Raises:
             BadTable, BadColumn: what is wrong, where, and the cure.
         """
         self._ready()
         all_ = self._with(items)
-        later = self._read(as_records(interactions), {name: i for i, name in enumerate(all_.ids)}, Talk(self.verbose), least=1)
+        _, histories, right = self._asked(interactions, all_, Talk(self.verbose))
+        return self._judged(histories, right, all_, samples)
+
+    def _asked(self, interactions: Any, all_: Catalogue, talk: Talk) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:
+        """Users of later interactions, what each has taken before, and what then."""
+        later = self._read(as_records(interactions), {name: i for i, name in enumerate(all_.ids)}, talk, least=1)
         histories = [self.users_.get(name, np.zeros(0, int)) for name in later.users]
         right = [np.setdiff1d(mine, history) for mine, history in zip(later.items, histories, strict=True)]
-        return self._judged(histories, right, all_, samples)
+        return later.users, histories, right
 
     def _judged(
         self, histories: list[np.ndarray], right: list[np.ndarray], all_: Catalogue, samples: int
@@ -606,8 +612,77 @@ class Recommender(Estimator):
                 histories, right, lambda some: self._all(some, all_), among_I, samples=samples, seed=self.seed
             )
 
-        new_I = ~all_.known_I
-        return judged(np.ones(len(new_I), bool)) | {"new_items": judged(new_I) if new_I.any() else None}
+        known_I = all_.known_I
+        both = None if known_I.all() else {"known_items": judged(known_I), "new_items": judged(~known_I)}
+        return judged(np.ones(len(known_I), bool)) | (both or {"known_items": None, "new_items": None})
+
+    def report(
+        self, evaluation: Mapping[str, Any], interactions: Any, items: Any = None, title: str = "", lang: str = "en"
+    ) -> str:
+        """An evaluation as one HTML page without outside resources.
+
+        Args:
+            evaluation: what ``evaluate`` returned.
+            interactions: the same, of whose users some are shown.
+            items: tables of items, so that these are shown with their pictures and texts; also the one of training.
+            title: heading.
+            lang: en or zh.
+
+        Raises:
+            BadOption: the report does not speak this language.
+        """
+        from .judge.recommend_page import html
+
+        self._ready()
+        records = as_records(interactions)
+        return html(
+            evaluation, title=title, lang=lang, source=records.source, history=self.history_, shares=self.shares_,
+            users=self._some_users(records, items), pictured=items is not None, data=self.data_report_, made=self.made_,
+            encoders={view: full_name(one) for view, one in self.network_.encoders.encoders.items()},
+        )
+
+    def _some_users(self, records: Records, items: Any, count: int = 6) -> list[dict[str, Any]]:
+        """Users from the best served to the worst, with what they took and what is recommended to them."""
+        all_ = self._with(items)
+        users, histories, right = self._asked(records, all_, Talk(False))
+        there = [q for q, mine in enumerate(right) if len(mine)]
+        if not there:
+            return []
+        value_Q, best_Q = [], []
+        for some, found in blocks([histories[q] for q in there], lambda some: self._all(some, all_)):
+            scores = found["recommender"]
+            ranks = places(scores, [right[q] for q in there[some]])
+            value_Q += per_query(ranks, ("ndcg_at_10",))["ndcg_at_10"].tolist()
+            best_Q += np.argsort(-scores, axis=1, kind="stable")[:, :10].tolist()
+        order = np.argsort(-np.array(value_Q), kind="stable")
+        chosen = [int(order[i]) for i in np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+        card = self._cards(items, all_)
+        return [
+            {
+                "user": users[there[i]], "value": value_Q[i], "history": [card(n) for n in histories[there[i]][::-1][:8]],
+                "recommended": [card(n) | {"hit": n in right[there[i]]} for n in best_Q[i]],
+                "taken": [card(n) | {"hit": n in best_Q[i]} for n in right[there[i]]],
+            }
+            for i in chosen
+        ]
+
+    def _cards(self, items: Any, all_: Catalogue) -> Callable[[int], dict[str, Any]]:
+        """Number of an item -> its id, its first text and its first picture, where its table is given."""
+        if items is None:
+            return lambda number: {"id": all_.ids[number]}
+        records = as_records(items)
+        row, cells = item_numbers(records, self.item), self._cells(records)
+
+        def card(number: int) -> dict[str, Any]:
+            found: dict[str, Any] = {"id": all_.ids[number]}
+            if all_.ids[number] in row:
+                (shown,) = with_cells([{"row": row[all_.ids[number]]}], cells)
+                for name, key, kind in (("text", "text", "text"), ("image_jpeg_bytes", "image_png_bytes", "image")):
+                    one = next((cell[key] for cell in shown["cells"] if cell["kind"] == kind and cell.get(key)), None)
+                    found |= {name: one} if one is not None else {}
+            return found
+
+        return card
 
     # --- keeping ---------------------------------------------------------------------------------
 

@@ -78,12 +78,18 @@ def _difference(draws: Draws) -> dict[str, Any]:
     return draws.scores()["ndcg_at_10"] | {"p": float((1 + (drawn <= 0).sum()) / (1 + len(drawn)))}
 
 
+def parts(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """{what it is of: part of an evaluation}; those of known and of new items only where somebody took a new one."""
+    both = [name for name in ("known_items", "new_items") if found.get("new_items") and found["new_items"]["users"]]
+    all_ = {"all_items": found} | {name: found[name] for name in both}
+    return {name: part for name, part in all_.items() if part["users"]}
+
+
 def as_text(found: Mapping[str, Any]) -> str:
     """An evaluation as lines for people."""
-    lines = []
-    for title, part in (("all items", found), ("new items only", found.get("new_items"))):
-        if not part or not part["users"]:
-            continue
+    lines, titles = [], {"all_items": "all items", "known_items": "known items only", "new_items": "new items only"}
+    for name, part in parts(found).items():
+        title = titles[name]
         lines.append(f"{title}: {part['users']:,} users, {part['items']:,} items to choose from")
         lines.append(f"  {'':<22}{'NDCG@10':<24}{'HR@10':<24}{'MRR':<9}{'coverage':<10}difference of NDCG@10")
         for name, one in {"recommender": part["scores"], **part["baselines"]}.items():

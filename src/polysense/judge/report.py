@@ -602,11 +602,11 @@ def _learning(say: Words, history: Sequence[Mapping[str, Any]]) -> str:
     ]
     single = any(name == "accuracy" and not target for _, name, target in watched) or not watched
     plots = [
-        _curves(say, "loss", "loss_axis" if single else "loss_axis_other",
+        curves(say, "loss", "loss_axis" if single else "loss_axis_other",
                 [("training", "rival", series("loss")), ("validation", "model", valid)],
                 mark=min(valid, key=lambda point: point[1]) if valid else None),
         *(_figure_of(say, key, name, target, series(key)) for key, name, target in _shown(watched)),
-        _curves(say, "rate", "rate_axis", [("rate", "plain", series("lr"))]),
+        curves(say, "rate", "rate_axis", [("rate", "plain", series("lr"))]),
     ]
     if not any(plots):
         return ""
@@ -625,11 +625,11 @@ def _figure_of(say: Words, key: str, name: str, target: str, points: list[tuple[
     """The curve of a validation figure."""
     line, before = [("validation", "model", points)], f"{escape(target)}: " if target else ""
     if name == "accuracy":
-        return _curves(say, "valid_accuracy", "valid_axis", line, percent=True, before=before)
-    return _curves(say, name, name, line, before=before)
+        return curves(say, "valid_accuracy", "valid_axis", line, percent=True, before=before)
+    return curves(say, name, name, line, before=before)
 
 
-def _curves(
+def curves(
     say: Words, title: str, axis: str, series: list[tuple[str, str, list[tuple[float, float]]]], *,
     mark: tuple[float, float] | None = None, percent: bool = False, before: str = "",
 ) -> str:

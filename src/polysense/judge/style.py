@@ -95,6 +95,10 @@ article small { display: block; } .truth { font-weight: 650; } .guess { font-wei
 .cell { margin: .5rem 0 0; } .cell img { display: block; max-width: 100%; max-height: 11rem; margin: 0 auto;
   border-radius: .25rem; background: #fff; }
 .looked { display: flex; flex-wrap: wrap; gap: .35rem; } .looked figure { margin: 0; max-width: 6rem; font-size: .8rem; }
+.looked figure.hit { outline: 2px solid var(--model); outline-offset: 2px; border-radius: .2rem; }
+.gallery.pair { grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); } .pair figure { width: 4.6rem; }
+.pair .looked { gap: .5rem; margin-top: .3rem; } .pair .cell + .cell { margin-top: 1rem; }
+.pair figcaption { display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden; line-height: 1.25; }
 .looked img { max-height: 5.5rem; } .looked figcaption b { font-weight: 600; }
 .column { color: var(--soft); font-size: .82rem; display: block; line-height: 1.4; }
 .absent { color: var(--soft); font-style: italic; } :lang(zh) .absent, :lang(zh) em { font-style: normal; }
@@ -151,7 +155,9 @@ code { font-size: .9em; } td code { overflow-wrap: anywhere; }
   h2, h3, caption { break-after: avoid; } tr, figure, .tile, pre, li { break-inside: avoid; }
   thead { display: table-header-group; }
   tfoot { display: table-row-group; } p { max-width: none; orphans: 3; widows: 3; }
-  .gallery { grid-template-columns: repeat(3, 1fr); } .cell img { max-height: 8rem; } .wide { overflow: visible; }
+  .gallery { grid-template-columns: repeat(3, 1fr); }
+  .gallery.pair { grid-template-columns: 1fr 1fr; }
+  .cell img { max-height: 8rem; } .wide { overflow: visible; }
   .curves { grid-template-columns: 1fr 1fr; } svg.curve { max-width: 25rem; } pre { white-space: pre-wrap; }
 }
 """
