@@ -66,7 +66,7 @@ CHINESE = {
 #: Settings of learning, beside the shelves.
 SETTINGS = {
     "train": "Training · 训练", "tune": "Tuning of towers · 微调", "auto": "Trying encoders · 试选编码器",
-    "match": "Matching · 匹配",
+    "match": "Matching · 匹配", "recommend": "Recommendation · 推荐",
 }
 
 
@@ -149,16 +149,17 @@ def _contents() -> Iterator[str]:
     yield "Written by `make docs` from the code; not edited by hand. 由 `make docs` 从代码生成。\n"
     for shelf, (registry, heading, _) in SHELVES.items():
         yield f"* [{heading}]({shelf}.md): {', '.join(f'`{name}`' for name in registry)}"
-    yield "* [Learning · 学习](learning.md): every `train.` and `tune.` option"
+    yield "* [Learning · 学习](learning.md): every `train.`, `tune.`, `auto.`, `match.` and `recommend.` option"
     yield "* [Towers · 预训练网络](towers.md)"
 
 
 def _learning() -> Iterator[str]:
     from polysense.learn.plan import SETTINGS as HOLDERS
+    from polysense.learn.recommending import Recommending
 
     yield "# Learning · 学习\n"
     yield "Options by `--set KEY=VALUE`. 用 `--set KEY=VALUE` 设置。\n"
-    for section, holder in HOLDERS.items():
+    for section, holder in {**HOLDERS, "recommend": Recommending}.items():
         yield f"## {SETTINGS[section]}\n"
         parts = parts_of(inspect.getdoc(holder) or "")
         yield f"{parts.summary}\n"

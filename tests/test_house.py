@@ -39,7 +39,7 @@ STEPS = {
     ("contracts", "registry"), ("contracts", "tokens"), ("layers", "tokens"), ("own", "contracts"), ("own", "tokens"),
     ("learn", "network"), ("pairs", "network"), ("pairs", "learn"), ("keep", "judge"), ("keep_match", "keep"), ("answers", "judge"), ("model", "several"), ("model", "estimator"), ("matcher", "estimator"), ("matcher", "finding"), ("cli", "typed"), ("cli", "cli_match"), ("cli_match", "typed"), ("opening", "model"), ("opening", "matcher"), ("talk", "processes"), ("metrics", "registry"), ("vocabulary", "writing"),
     ("task", "modality"),
-    ("tastes", "network"), ("learn", "tastes"), ("keep_recommend", "keep"), ("keep_recommend", "tastes"),
+    ("tastes", "network"), ("learn", "tastes"), ("keep_recommend", "keep"), ("keep_recommend", "judge"), ("keep_recommend", "tastes"),
     ("opening", "recommender"), ("recommender", "estimator"), ("cli", "cli_recommend"), ("cli_recommend", "typed"), ("cli_recommend", "cli_match"),
 }
 SHELVES = ("modality", "fusion", "task")

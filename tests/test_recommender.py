@@ -344,7 +344,14 @@ def test_the_door(tmp_path):
     done = run(app, ["evaluate", at("r"), at("later.csv"), "--json", at("s.json")])
     assert "new items only: 60 users, 12 items" in done.stdout and "popularity" in done.stdout
     assert json.loads((tmp_path / "s.json").read_text())["new_items"]["scores"]["ndcg_at_10"]["value"] > 0.5
-    assert "recommends 'item' to 'user'" in run(app, ["show", at("r")]).stdout
+    done = run(app, ["evaluate", at("r"), at("later.csv"), "--items", at("shop.csv"), "--html", at("r.html"), "--lang", "zh"])
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert done.exit_code == 0 and "仅新物品" in page and "fish number" in page and 'class="hit"' in page
+    said = run(app, ["show", at("r")]).stdout
+    assert "recommends 'item' to 'user'" in said and "view text <- text.plain" in said and "size -> number" in said
+    assert "0 bad cells among the items" in said and "made with polysense" in said
+    card = (tmp_path / "r" / "README.md").read_text(encoding="utf-8")
+    assert "60 users with 48 of 60 items" in card and "content-kNN" in card and "histories of these users" in card
     with pytest.raises(BadOption, match="say --items TABLE"):
         run(app, ["recommend", at("orders.csv"), "--out", at("x")], catch_exceptions=False)
     assert isinstance(item_numbers(as_records(shop()), "item"), dict)

@@ -144,7 +144,7 @@ def about(folder: Path, facts: Mapping[str, Any]) -> str:
         f"{folder}: matches {' + '.join(sides['query'])} with {' + '.join(sides['item'])}",
         f"fusion {facts['recipe']['fusion']}, loss {how['loss']}, seed {made['seed']}, {data['train']:,} training and "
         f"{data['valid']:,} validation pairs, {made['cpu_seconds']} CPU s, {made['date']}",
-        *(f"view {view} <- {name}" + _tower(facts["towers"].get(view)) for view, name in facts["recipe"]["encoders"].items()),
+        *(f"view {view} <- {name}" + tower(facts["towers"].get(view)) for view, name in facts["recipe"]["encoders"].items()),
         f"vectors: {1 - share:.0%} network, {share:.0%} linear map ({NAMES.get(chosen['map'], chosen['map'])})",
         *(f"{name} -> {kind}: {reason}" for name, kind, reason in data["columns"]),
         f"{counted(len(data['bad_cells']), 'bad cell')} in training",
@@ -158,8 +158,9 @@ def about(folder: Path, facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _tower(tower: Mapping[str, Any] | None) -> str:
-    return f" ({tower['name']}, sha256 {tower['sha256'][:12]}..., {tower['licence']})" if tower else ""
+def tower(known: Mapping[str, Any] | None) -> str:
+    """A tower in brackets; nothing where there is none."""
+    return f" ({known['name']}, sha256 {known['sha256'][:12]}..., {known['licence']})" if known else ""
 
 
 def _matcher(place: Path, download: bool) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .cli_match import Stoppable
+from .cli_match import Stoppable, tower
 from .typed import write
 
 
@@ -98,15 +98,30 @@ def evaluate(
 def about(folder: Path, facts: Mapping[str, Any]) -> str:
     """What ``show`` says of a recommender's folder."""
     from .judge.recommended import as_text
+    from .talk import counted
 
-    made, recipe = facts["made"], facts["recipe"]
+    made, recipe, data = facts["made"], facts["recipe"], facts["data"]
     lines = [
-        f"{folder}: recommends '{recipe['item']}' to '{recipe['user']}', learned from {made['interactions']:,} interactions of "
-        f"{made['users']:,} users with {made['known items']:,} items",
+        f"{folder}: recommends '{recipe['item']}' to '{recipe['user']}', learned from {made['interactions']:,} interactions "
+        f"of {made['users']:,} users with {made['known items']:,} of {made['all items']:,} items",
         f"fusion {recipe['fusion']}, seed {recipe['seed']}, {made['cpu_seconds']} CPU s, {made['date']}",
-        *(f"view {view} <- {name}" for view, name in recipe["encoders"].items()),
+        *(f"view {view} <- {name}" + tower(facts["towers"].get(view)) for view, name in recipe["encoders"].items()),
+        *_tuned(made.get("tuned")),
         *(f"shares in the answer, {kind} items: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
           for kind, shares in facts["shares"].items()),
+        *(f"{name} -> {kind}: {reason}" for name, kind, reason in data["columns"]),
+        f"{counted(len(data['bad_cells']), 'bad cell')} among the items",
         *made["notes"],
+        "made with " + ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version),
     ]
     return "\n".join(lines + (["on the validation interactions:", as_text(facts["valid"])] if facts["valid"] else []))
+
+
+def _tuned(tuned: Mapping[str, Any] | None) -> list[str]:
+    if not tuned:
+        return []
+    losses = " ".join(f"{1 - epoch['loss']:.3f}" for epoch in tuned["epochs"])
+    return [
+        f"tuned {', '.join(tuned['views'])} ({tuned['cpu_seconds']} CPU s): {tuned['kept']} solution kept; validation "
+        f"NDCG@10 of the network frozen {1 - tuned['frozen']['loss']:.3f}, by epoch {losses}"
+    ]

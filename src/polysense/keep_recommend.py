@@ -12,6 +12,7 @@ import torch
 from . import store
 from .data.schema import Schema
 from .errors import BadModel, PolysenseError
+from .judge.recommended import as_text
 from .keep import encoder_parts, encoders_again
 from .learn.choose import full_name, tower_copies
 from .learn.neighbours import Factors, Neighbours, Popularity
@@ -83,12 +84,30 @@ def _weights(module: torch.nn.Module) -> dict[str, Any]:
 
 
 def _card(facts: Mapping[str, Any]) -> str:
-    made = facts["made"]
-    return (
-        f"# A polysense recommender\n\nLearned from {made['interactions']:,} interactions of {made['users']:,} users with "
-        f"{made['known items']:,} items on {made['date']}. The histories of these users lie in this folder.\n\n"
-        "    polysense show FOLDER\n    polysense predict FOLDER USERS\n    polysense evaluate FOLDER LATER-INTERACTIONS\n"
-    )
+    """What lies in the folder, for people."""
+    made, recipe = facts["made"], facts["recipe"]
+    parts = [
+        "# A polysense recommender",
+        f"Recommends '{recipe['item']}' to '{recipe['user']}'. Learned from {made['interactions']:,} interactions of "
+        f"{made['users']:,} users with {made['known items']:,} of {made['all items']:,} items on {made['date']}. An item is "
+        "described by " + ", ".join(f"{view} ({name})" for view, name in recipe["encoders"].items()) + ".",
+        "    polysense show FOLDER\n    polysense predict FOLDER USERS\n"
+        "    polysense evaluate FOLDER LATER-INTERACTIONS --items ITEMS --html report.html",
+    ]
+    if facts["valid"]:
+        parts += [
+            "On the interactions that validated, where shares and settings were chosen, so new ones are somewhat harder:",
+            "\n".join(f"    {line}" for line in as_text(facts["valid"]).splitlines()),
+        ]
+    parts += [
+        "## Before you rely on it",
+        "* The histories of these users lie in this folder: treat it as you treat them.\n"
+        "* It recommends what resembles what was taken, popular items above all; what was never shown to anybody could not "
+        "be taken, and it knows nothing of that.\n"
+        "* Somebody without a history gets what is popular."
+        + ("\n* The pretrained towers bring along what their own training data held." if facts["towers"] else ""),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def load(cls: Any, folder: Path, own: Mapping[str, torch.nn.Module] | None = None) -> Any:

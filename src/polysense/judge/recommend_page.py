@@ -36,7 +36,8 @@ WORDS = {
         "about_known": "Items that were taken in training, and only they to choose from.",
         "about_new": "Items that nobody had taken in training, and only they to choose from. Who only knows interactions gives "
                      "them all one score, which counts as the middle rank.",
-        "recommender": "this recommender", "network": "the network alone", "popularity": "popularity", "item_knn": "item-kNN",
+        "recommender": "this recommender", "network": "the network alone", "its_network": "network",
+        "popularity": "popularity", "item_knn": "item-kNN",
         "factors": "factorisation (ALS)", "content_knn": "content-kNN",
         "ndcg_at_10": "NDCG@10", "hit_at_1": "hit rate@1", "hit_at_5": "hit rate@5", "hit_at_10": "hit rate@10",
         "mrr": "mean reciprocal rank", "coverage": "coverage",
@@ -50,6 +51,7 @@ WORDS = {
         "had": "had taken, the latest first", "gets": "is recommended", "took": "took afterwards",
         "served": "NDCG@10 {value}", "nobody": "nothing known: popular items",
         "no_items": "The items are shown by their ids; name their table (--items TABLE) to see them.",
+        "valid_curve": "NDCG@10 of the network on validation", "loss_curve": "loss in training",
         "s_learning": "Learning curves", "s_shares": "Shares in the answer", "share": "share",
         "shares_words": "Chosen on validation; each recommender's scores are standardised first.",
         "for_known": "known items", "for_new": "new items", "s_made": "How it was made", "s_data": "The items",
@@ -70,7 +72,7 @@ WORDS = {
         "new_items": "仅新物品",
         "about_known": "训练中有人取过的物品，只在其中选择。",
         "about_new": "训练中无人取过的物品，只在其中选择。只知道交互的推荐器给它们同一分数，按中间名次计。",
-        "recommender": "本推荐器", "network": "仅网络", "popularity": "热门", "item_knn": "物品近邻",
+        "recommender": "本推荐器", "network": "仅网络", "its_network": "网络", "popularity": "热门", "item_knn": "物品近邻",
         "factors": "矩阵分解（ALS）", "content_knn": "内容近邻",
         "ndcg_at_10": "NDCG@10", "hit_at_1": "前 1 命中率", "hit_at_5": "前 5 命中率", "hit_at_10": "前 10 命中率",
         "mrr": "平均倒数排名", "coverage": "覆盖率",
@@ -83,6 +85,7 @@ WORDS = {
         "had": "此前取过（最近的在前）", "gets": "推荐", "took": "之后取了",
         "served": "NDCG@10 {value}", "nobody": "一无所知：推荐热门物品",
         "no_items": "物品仅以 id 显示；指定物品表（--items TABLE）可看到它们。",
+        "valid_curve": "网络在验证集上的 NDCG@10", "loss_curve": "训练损失",
         "s_learning": "学习曲线", "s_shares": "回答中的份额", "share": "份额",
         "shares_words": "由验证集选出；各推荐器的分数先标准化。",
         "for_known": "已知物品", "for_new": "新物品", "s_made": "如何得到", "s_data": "物品",
@@ -221,7 +224,7 @@ def _ahead(say: _Page, part: Mapping[str, Any]) -> str:
     apart = part["differences"]
     if not apart:
         return ""
-    axis = Axis.differences(apart.values(), percent=False)
+    axis = Axis.differences([{key: one[key] for key in ("value", "low", "high")} for one in apart.values()], percent=False)
     rows = "".join(
         f'<tr><th scope="row">{say(name)}</th><td class="plot">{strip(axis, [("model", say("apart"), one)])}</td>'
         f'<td class="n">{say.apart(one)}</td><td class="n" data-label="{say("p")}">{one["p"]:.3f}</td></tr>'
@@ -271,7 +274,7 @@ def _shares(say: _Page, shares: Mapping[str, Mapping[str, float]]) -> str:
              if any(one.get(name) for one in shares.values())]
     heads = "".join(f'<th scope="col" class="n">{say("for_" + kind)}</th>' for kind in shares)
     rows = "".join(
-        f'<tr><th scope="row">{say(name)}</th>' + "".join(
+        f'<tr><th scope="row">{say("its_network" if name == "network" else name)}</th>' + "".join(
             f'<td class="n">{say.frame("percent", value=f"{100 * one.get(name, 0):.0f}")}</td>' for one in shares.values()
         ) + "</tr>" for name in names
     )
@@ -287,8 +290,8 @@ def _learning(say: _Page, history: Sequence[Mapping[str, Any]]) -> str:
     if len(history) < 2:
         return ""
     plots = [
-        curves(say, "loss", "loss_axis", [("training", "rival", line("loss"))]),
-        curves(say, MAIN, MAIN, [("validation", "model", line(f"valid_{MAIN}"))]),
+        curves(say, "loss_curve", "loss_axis", [("training", "rival", line("loss"))]),
+        curves(say, "valid_curve", MAIN, [("validation", "model", line(f"valid_{MAIN}"))]),
     ]
     return f'<div class="curves">{"".join(plots)}</div>'
 

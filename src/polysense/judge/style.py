@@ -96,9 +96,10 @@ article small { display: block; } .truth { font-weight: 650; } .guess { font-wei
   border-radius: .25rem; background: #fff; }
 .looked { display: flex; flex-wrap: wrap; gap: .35rem; } .looked figure { margin: 0; max-width: 6rem; font-size: .8rem; }
 .looked figure.hit { outline: 2px solid var(--model); outline-offset: 2px; border-radius: .2rem; }
-.gallery.pair { grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); } .pair figure { width: 4.6rem; }
+.gallery.pair { grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); } .pair figure { width: 5.2rem; }
 .pair .looked { gap: .5rem; margin-top: .3rem; } .pair .cell + .cell { margin-top: 1rem; }
-.pair figcaption { display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden; line-height: 1.25; }
+.pair figcaption { display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden;
+  line-height: 1.25; }
 .looked img { max-height: 5.5rem; } .looked figcaption b { font-weight: 600; }
 .column { color: var(--soft); font-size: .82rem; display: block; line-height: 1.4; }
 .absent { color: var(--soft); font-style: italic; } :lang(zh) .absent, :lang(zh) em { font-style: normal; }
