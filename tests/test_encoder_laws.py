@@ -84,6 +84,8 @@ VARIANTS = {
     "series.rnn, two tanh by index": {"cell": "tanh", "depth": 2, "time": False, "both": False},
     "audio.pretrained, windows": {"hop": 1.0},
     "audio.pretrained, positions of windows": {"hop": 0.7, "positions": True},
+    "audio.pretrained, pieces": {"cut": True},
+    "audio.pretrained, positions of pieces": {"cut": True, "positions": True},
 }
 
 

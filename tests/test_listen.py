@@ -19,7 +19,8 @@ from tiny import tiny_towers  # noqa: F401  (a fixture)
 import polysense
 from polysense.contracts import to_tensors
 from polysense.errors import BadModel, BadOption, BadRecord, UnknownName
-from polysense.modality.audio_listen import HZ, SILENCE, aligned, engine, pieces, silent, warped
+from polysense.modality.audio_listen import aligned, engine, warped
+from polysense.modality.audio_signal import HZ, SILENCE, pieces, silent
 from polysense.modality.audio_tower import whisper_mel
 from polysense.modality.towers_ctranslate import variables, whisper_weights
 from polysense.modality.towers_find import find

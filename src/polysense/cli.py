@@ -444,10 +444,10 @@ def _answering(model: Any, folder: Path) -> None:
         raise BadModel(f"{folder} holds a matcher, which predicts nothing; use polysense search or polysense embed")
 
 
-@_command("transcribe call.wav", "transcribe talk.mp3 --srt > talk.srt", "transcribe *.wav --vtt --out subtitles", "transcribe call.wav --model whisper-base --language zh")
+@_command("transcribe call.wav", "transcribe talk.mp3 --srt > talk.srt", "transcribe *.wav --vtt --out subtitles", "transcribe call.wav --model whisper-base --language zh", "transcribe call.wav --model my-model --srt")
 def transcribe(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Sound files: wav, flac, ogg, mp3.")],
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="A Whisper: name of a tower (polysense list towers), folder or hub id. [default: the first Whisper on this machine]", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="A Whisper: name of a tower (polysense list towers), folder or hub id; or the folder of a model of yours (polysense fit --task transcribe). [default: the first Whisper on this machine]", show_default=False)] = None,
     language: Annotated[str, typer.Option(metavar="CODE", help="Such as en or zh; auto lets the network tell.")] = "auto",
     srt: Annotated[bool, typer.Option("--srt", help="Write subtitles as SRT.")] = False,
     vtt: Annotated[bool, typer.Option("--vtt", help="Write subtitles as WebVTT.")] = False,
@@ -797,9 +797,12 @@ def _deepened(deepened: dict[str, Any] | None) -> list[str]:
     if not deepened:
         return []
     losses = " ".join(f"{epoch['valid_loss']:.3f}" for epoch in deepened["epochs"])
+    kind = "low-rank parameters" if deepened.get("pace", "factors") == "factors" else "parameters of the decoder"
+    answers = deepened.get("answers")
+    said = "" if answers is None else "; of the answers {:.3f}, then {:.3f}".format(*answers)
     return [
-        f"second training ({deepened['parameters']:,} low-rank parameters, {deepened['cpu_seconds']} CPU s): {deepened['kept']} "
-        f"solution kept; validation loss {deepened['first']:.3f}, by epoch {losses}"
+        f"second training ({deepened['parameters']:,} {kind}, {deepened['cpu_seconds']} CPU s): {deepened['kept']} "
+        f"solution kept; validation loss {deepened['first']:.3f}, by epoch {losses}{said}"
     ]
 
 

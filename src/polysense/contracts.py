@@ -197,22 +197,34 @@ class Task:
         fusion: that joins the views where the user names none. A plain word in the class body: it is read from the source.
         training: {option of train: value} that suit it where the user names none; likewise. Under "OPTION=VALUE", which is
             one of its own, what suits it with that.
+        tuning: {option of tune: value}, likewise.
         forced: answering is dear, so validation after an epoch is given what ``force`` says in place of answers.
         needs_positions: the head reads positions (a caption's attention), so the fusion must keep them.
         averages: answers of several members may be averaged.
         late: views may be answered one by one (late fusion, a head per view).
+        width: D, where the head reads the views that it hears as their encoders give them, neither projected nor fused: a
+            pretrained head made for just these; 0 where it reads what was fused.
+        ready: the head answers without any training of its own, so there is no first one, and a second is kept only where
+            the validation texts themselves gain by it.
+        at_once: records that are answered at a time at most; 0 leaves it to the caller.
+        most: positions that a training record may have to teach; 0 where any may.
     """
 
     name: ClassVar[str] = ""
     kind: ClassVar[str] = "classes"
     fusion: ClassVar[str] = "concat"
     training: ClassVar[Mapping[str, Any]] = {}
+    tuning: ClassVar[Mapping[str, Any]] = {}
     forced: ClassVar[bool] = False
     needs_positions: bool = False
     averages: bool = True
     late: bool = True
     classes: Sequence[Any] = ()
     hears: Sequence[str] = ()
+    width: int = 0
+    ready: bool = False
+    at_once: int = 0
+    most: int = 0
 
     def see(self, views: Mapping[str, str]) -> None:
         """Told {view: modality} before ``fit``; refuses a table that it cannot answer from.
@@ -225,6 +237,9 @@ class Task:
         on disk. Nothing leaves the choice to the modality.
         """
         return ()
+
+    def takes(self, encoders: Mapping[str, Encoder]) -> None:
+        """Told the views' encoders, fitted; refuses those that its head cannot read."""
 
     def parts(self) -> list[Part]:
         """Its targets, each with its own task: itself, or those of which it is made. They are judged one by one."""
@@ -248,6 +263,11 @@ class Task:
     def deepen(self, on: bool) -> bool:
         """Whether heads made from now on have more to train, in a second training after the first; none if not ``on``."""
         return False
+
+    @property
+    def pace(self) -> str:
+        """What that is, of ``learn.tune.RATES``: it says how fast it learns where the user does not."""
+        return "factors"
 
     def allow(self, *, download: bool = False, carried: Path | None = None) -> None:
         """Told before ``fit`` and ``load`` to a task with a pretrained network of its own.

@@ -248,6 +248,7 @@ class Model(ClassifierMixin, Estimator):
         """Choose and fit the encoders, run every frozen one once, train the rivals."""
         cache = self._store()
         self._fit_encoders(job, *self._named(job, cache))
+        job.task.takes(job.encoders)
         self._run_encoders(job, cache)
         elder = self._elder
         job.labels, job.aims = job.task.encode(job.targets), beside.aims_of(job.task, job.targets)
@@ -274,7 +275,8 @@ class Model(ClassifierMixin, Estimator):
 
     def _train(self, job: Job) -> None:
         """Train the network on the frozen features and the prepared cells."""
-        conditions = fit_conditions(job.encoders, job.found, job.train_rows)
+        bare = job.task.hears if job.task.width else ()
+        conditions = fit_conditions(job.encoders, job.found, job.train_rows, bare=bare)
         encoders, shape = Encoders(job.encoders, conditions), job.plan.training.network()
         job.untrained = fresh(encoders) if job.plan.training.pseudo else None
         job.network = self._network(job, encoders)
@@ -285,7 +287,7 @@ class Model(ClassifierMixin, Estimator):
                 job.network, job.views, job.task.needed(job.labels), job.train_rows, lambda row: row_name(job.tables, row),
                 job.talk.say,
             )
-        job.history = self._learn(job, job.labels, job.train_rows, job.kept)
+        job.history = [] if job.task.ready else self._learn(job, job.labels, job.train_rows, job.kept)
 
     def _network(self, job: Job, encoders: Encoders) -> Network:
         with torch.random.fork_rng():
@@ -347,6 +349,7 @@ class Model(ClassifierMixin, Estimator):
             job.network, job.deepened, sentence = deepen(
                 job.network, lambda: self._network(job, job.network.encoders), job.views, job.labels, job.train_rows,
                 job.valid_rows, measure=self._measure(job), options=job.plan.tuning, training=job.plan.training, seed=self.seed,
+                judge=(lambda network: self._verdict(job, job.views, None, network).loss) if job.task.ready else None,
                 names=lambda row: row_name(job.tables, row), log=lambda epoch: advance(1, figures(epoch)),
                 kept=job.kept.second("again"), left=left,
             )
@@ -376,12 +379,14 @@ class Model(ClassifierMixin, Estimator):
     def _measure(self, job: Job) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
         return lambda answers, rows: job.task.watch(answers, {key: value[rows] for key, value in job.labels.items()})
 
-    def _verdict(self, job: Job, views: Views, given: float | None) -> Verdict:
-        """What the network as it stands is worth on the validation records, with a given share of regressions or its own."""
-        valid = job.valid_rows
-        tokens = encode(job.network, views, valid)
+    def _verdict(self, job: Job, views: Views, given: float | None, network: Network | None = None) -> Verdict:
+        """What a network, or the one that stands, is worth on the validation records, with a given share of regressions or
+        its own.
+        """
+        valid, network = job.valid_rows, network or job.network
+        tokens = encode(network, views, valid)
         return weigh_each(
-            job.task, job.aims, lambda mask: job.task.restore(answer(job.network, tokens, mask)), job.rivals,
+            job.task, job.aims, lambda mask: job.task.restore(answer(network, tokens, mask)), job.rivals,
             job.found.plain, job.found.present_NV, valid, given=given,
         )
 
@@ -480,12 +485,23 @@ class Model(ClassifierMixin, Estimator):
         Raises:
             BadOption: the task hears no sounds.
         """
+        return [words for _, words in self.transcripts(records)]
+
+    def transcripts(self, records: Any) -> list[tuple[str, list[Word]]]:
+        """Of every record what is said in its sound, and the words of it, each with its start and end in seconds.
+
+        Raises:
+            BadOption: the task hears no sounds.
+        """
         self._ready()
         if not self.task_.hears:
             raise BadOption(f"the task {self.task_.name} tells no words in time; fit one with task='transcribe'")
-        records = as_records(records)
-        cells, _, tokens = self._read(records, rivals=False)
-        return [words_of(self.network_, tokens.take(np.array([row])), cells, row) for row in range(len(records))]
+        records = self._some(records)
+        cells, found, tokens = self._read(records, rivals=beside.needed(self.regressions_))
+        said = self._mixed(tokens, found.plain, found.present_NV) if len(records) else []
+        return [
+            (str(text), words_of(self.network_, tokens.take(np.array([row])), cells, row)) for row, text in enumerate(said)
+        ]
 
     def predict_proba(self, records: Any) -> np.ndarray | list[np.ndarray | None]:
         """(N, C) probabilities in the order of ``classes_``; the training prior where nothing is present.

@@ -80,12 +80,14 @@ class Trunk(nn.Module):
         dim: D.
         dropout: share of the projected units dropped in training.
         input_dropout: share of the encoders' numbers dropped in training.
+        bare: views of width D that are not projected.
 
     forward: {view: (B, T_v, W_v)} -> (B, T, D)
     """
 
     def __init__(
-        self, widths: Mapping[str, int], fusion: Fusion, dim: int, *, dropout: float = 0.4, input_dropout: float = 0.3
+        self, widths: Mapping[str, int], fusion: Fusion, dim: int, *, dropout: float = 0.4, input_dropout: float = 0.3,
+        bare: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.fusion = fusion
@@ -94,15 +96,16 @@ class Trunk(nn.Module):
                 nn.LayerNorm(width), Drop(input_dropout), nn.Linear(width, dim),
                 nn.LayerNorm(dim), nn.GELU(), Drop(dropout),
             )
-            for view, width in sorted(widths.items())
+            for view, width in sorted(widths.items()) if view not in bare
         })
+        self.bare = tuple(bare)
 
     def project(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """{view: (B, T_v, W_v)} -> {view: (B, T_v, D)}; masked positions are zeroed first."""
         return {
             view: Tokens(layer(tokens[view].clean()), tokens[view].mask, tokens[view].weight, tokens[view].place)
             for view, layer in self.projections.items()
-        }
+        } | {view: tokens[view] for view in self.bare}
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Tokens:
         return self.fusion(self.project(tokens))
@@ -212,12 +215,15 @@ class Core(nn.Module):
         share_B = torch.where(mixed_B, own.pop(SHARE), 1.0)
         return share_B * loss(own) + (1 - share_B) * loss(other)
 
-    def scores(self, x: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> Any:
-        """What the task scores at every position, where it does so."""
-        return self.task.scores(self.head, self._fused(self.trunk.project({view: Tokens(x[view], mask[view]) for view in x})))
+    def fused(self, x: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> Tokens:
+        """What the head is given."""
+        return self._fused(self.trunk.project({view: Tokens(x[view], mask[view]) for view in x}))
 
     def _fused(self, parts: Mapping[str, Tokens]) -> Tokens:
         """Tokens of the record; of some views alone where the task hears no others."""
+        if self.trunk.bare:
+            heard = [parts[view] for view in sorted(self.trunk.bare)]
+            return Tokens(torch.cat([part.x for part in heard], 1), torch.cat([part.mask for part in heard], 1))
         fused = self.trunk.fusion(parts)
         return only_of_views(fused, parts, self.task.hears) if self.task.hears else fused
 
@@ -387,6 +393,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.encoders, self.task, self.drop, self.mixup = encoders, task, drop, mixup
+        bare, dim = (task.hears, task.width) if task.width else ((), dim)
         self.views = sorted(encoders.widths)
         widths = encoders.widths
 
@@ -394,7 +401,7 @@ class Network(nn.Module):
             fused = fusion(self.views, dim)
             if fused.late and len(task.parts()) > 1:
                 fused = PerTarget(lambda: fusion(self.views, dim), task)
-            trunk = Trunk(widths, fused, dim, dropout=dropout, input_dropout=input_dropout)
+            trunk = Trunk(widths, fused, dim, dropout=dropout, input_dropout=input_dropout, bare=bare)
             check_fits(trunk.fusion, task)
             return Core(trunk, task, dim, auxiliary=auxiliary, distil=distil)
 

@@ -30,7 +30,7 @@ from typing import Any
 from .errors import BadOption, UnknownName
 
 #: Class attributes that are read from the source.
-_SAID = ("kind", "fusion", "training")
+_SAID = ("kind", "fusion", "training", "tuning")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Entry:
     """What is known of an entry without importing it.
 
     Attributes:
-        kind, fusion, training: the class attributes of these names, where there are such: what a task's answers are, and
-            which fusion and options of train suit it.
+        kind, fusion, training, tuning: the class attributes of these names, where there are such: what a task's answers are,
+            and which fusion and options of train and tune suit it.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Entry:
     kind: str = ""
     fusion: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Registry:

@@ -382,8 +382,10 @@ def _made(facts: Mapping[str, Any]) -> str:
     deepened = made.get("deepened")
     if deepened and deepened["kept"] == "second":
         best = min(epoch["valid_loss"] for epoch in deepened["epochs"])
+        factors = deepened.get("pace", "factors") == "factors"
+        kind = "low-rank parameters of the head" if factors else "parameters of the decoder"
         lines += ["", (
-            f"A second training let {deepened['parameters']:,} low-rank parameters of the head learn: validation loss "
+            f"A second training let {deepened['parameters']:,} {kind} learn: validation loss "
             f"{deepened['first']:.3f} before, {best:.3f} after."
         )]
     tuned = made.get("tuned")

@@ -420,6 +420,8 @@ def clip(network: Network, largest: float) -> bool:
     if shared:
         finite = torch.isfinite(torch.nn.utils.clip_grad_norm_(shared, largest))
     own = [p.grad for p in network.members.parameters() if p.grad is not None]
+    if not own:  # a head that stays as it is, above encoders that learn
+        return bool(finite)
     norm_M = torch.stack([grad.flatten(1).square().sum(1) for grad in own]).sum(0).sqrt()
     scale_M = (largest / (norm_M + 1e-6)).clamp_max(1.0)
     for grad in own:

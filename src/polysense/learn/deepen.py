@@ -27,19 +27,20 @@ from .tune import RATES
 def deepen(
     first: Network, make: Callable[[], Network], views: Views, targets: dict[str, np.ndarray], rows: np.ndarray,
     valid_rows: np.ndarray, *, measure: Callable[[np.ndarray, np.ndarray], dict[str, float]], options: Tuning,
-    training: Training, seed: int = 0, names: Callable[[int], str] = str,
+    training: Training, judge: Callable[[Network], float] | None = None, seed: int = 0, names: Callable[[int], str] = str,
     log: Callable[[dict[str, float]], None] = lambda epoch: None, kept: Checkpoints | None = None,
     left: Callable[[], float] | None = None,
 ) -> tuple[Network, dict[str, Any], str]:
     """Train on from a network with the parameters that it lacks; it comes back, bit for bit, if validation is not better.
 
-    The new parameters have a rate of their own (``tune.rate``, else that of low-rank factors); what was there goes on at
-    ``tune.rest``.
+    The new parameters have a rate of their own (``tune.rate``, else that of what the task says they are); what was there goes
+    on at ``tune.rest``.
 
     Args:
         first: trained.
         make: the same with further parameters; both may share encoders.
         measure: (answers, or figures with given targets; rows) -> validation figures with the key "loss".
+        judge: what a network's answers lose on the validation records; where it is given, that must be better too.
         names, log, kept, left: as for ``train``.
 
     Returns:
@@ -55,20 +56,24 @@ def deepen(
     second, history = make(), History()
     second.load_state_dict(before, strict=False)
     new = sorted(set(second.members.ranks) - set(first.members.ranks))
-    rate = RATES["factors"] if options.rate is None else float(options.rate)
+    rate = RATES[first.task.pace] if options.rate is None else float(options.rate)
     with suppress(LossNotFinite):
         history = train(
             second, views, targets, rows, valid_rows, options=options.loop(training), seed=seed, names=names, log=log,
             measure=measure, optimiser=lambda network: _optimiser(network, new, rate, options, training), kept=kept, left=left,
         )
     best = min((epoch["valid_loss"] for epoch in history.epochs), default=float("inf"))
-    better = best < loss
+    better, lost = best < loss, None
+    if better and judge:
+        lost = [judge(first), judge(second)]
+        better = lost[1] < lost[0]
     if not better:
         first.load_state_dict(before)  # encoders that learn are shared, and have moved
     seconds = round(time.process_time() - started, 1)
     facts = {
         "kept": "second" if better else "first", "parameters": sum(_size(second, name) for name in new), "rate": rate,
-        "options": vars(options), "first": loss, "epochs": history.epochs, "cpu_seconds": seconds,
+        "pace": first.task.pace, "options": vars(options), "first": loss, "epochs": history.epochs, "cpu_seconds": seconds,
+        "answers": lost,
     }
     return (second if better else first).eval(), facts, _sentence(facts, best)
 
@@ -102,7 +107,8 @@ def _size(network: Network, name: str) -> int:
 
 def _sentence(facts: dict[str, Any], best: float) -> str:
     what = f"{facts['parameters']:,} further parameters of the head"
+    said = "" if facts["answers"] is None else ", of the answers {:.3f} -> {:.3f}".format(*facts["answers"])
     if facts["kept"] == "second":
-        return f"trained {what}: validation loss {facts['first']:.3f} -> {best:.3f}"
+        return f"trained {what}: validation loss {facts['first']:.3f} -> {best:.3f}{said}"
     tried = f"loss {best:.3f}" if facts["epochs"] else "the loss was not finite"
-    return f"training {what} did not help on validation ({tried}, without {facts['first']:.3f}): they are left out"
+    return f"training {what} did not help on validation ({tried}, without {facts['first']:.3f}{said}): they are left out"

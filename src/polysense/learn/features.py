@@ -375,6 +375,7 @@ def encode(network: Network, views: Views, rows: np.ndarray | None = None, batch
 def answer(network: Network, tokens: Encoded, present_NV: np.ndarray, batch: int = 1024) -> np.ndarray:
     """(N, C): answers with the views that ``present_NV`` leaves."""
     _still(network)
+    batch = min(batch, network.task.at_once or batch)
     answers = np.zeros((0, 0), np.float32)
     with torch.inference_mode():
         for some in blocks(len(present_NV), batch):
@@ -395,7 +396,7 @@ def answer(network: Network, tokens: Encoded, present_NV: np.ndarray, batch: int
 def force(network: Network, tokens: Encoded, targets: Mapping[str, np.ndarray], batch: int = 256) -> np.ndarray:
     """(N, K): figures of the records while their targets are given, see ``Task.force``."""
     _still(network)
-    found = []
+    batch, found = min(batch, network.task.at_once or batch), []
     with torch.inference_mode():
         for some in blocks(len(tokens.rows), batch):
             wanted = to_tensors({key: value[some] for key, value in targets.items()}, tokens.device)

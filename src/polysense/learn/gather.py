@@ -154,16 +154,20 @@ def gather(
 
 
 def fit_conditions(
-    encoders: Mapping[str, Encoder], gathered: Gathered, rows: np.ndarray, widest: int = 512
+    encoders: Mapping[str, Encoder], gathered: Gathered, rows: np.ndarray, widest: int = 512, bare: Sequence[str] = ()
 ) -> dict[str, Condition]:
     """{view: condition fitted on the training rows that have the view} for frozen encoders.
 
     Args:
         widest: features up to this width are not turned to their main axes.
+        bare: views whose features stay as they are.
     """
     conditions = {}
     for i, view in enumerate(gathered.names):
         if view not in gathered.outputs:
+            continue
+        if view in bare:
+            conditions[view] = Condition().empty(encoders[view].dim, encoders[view].dim)
             continue
         output, mine = gathered.outputs[view], rows[gathered.present_NV[rows, i]]
         blank = torch.zeros(1, max(1, encoders[view].dim))

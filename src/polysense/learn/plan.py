@@ -168,6 +168,7 @@ class Plan:
             if tasks.about(task).kind == "words":
                 _check_words(task, nested["train"])
             nested["train"] = {**suited(tasks.about(task).training, nested["task"]), **nested["train"]}
+            nested["tune"] = {**suited(tasks.about(task).tuning, nested["task"]), **nested["tune"]}
         if task != MATCH and nested["train"].get("pseudo") and tasks.about(task).kind not in ("classes", "labels"):
             raise BadOption(
                 f"train.pseudo={nested['train']['pseudo']!r} asks how sure an answer is, and the task '{task}' has no "

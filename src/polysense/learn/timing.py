@@ -37,10 +37,8 @@ def words_of(network: Network, tokens: Mapping[str, Tokens], cells: Mapping[str,
             return []
         second_T = np.concatenate(place)
         x, mask = ({view: getattr(part, half) for view, part in tokens.items()} for half in ("x", "mask"))
-        score_1TK, real_1 = network.members.first().scores(x, mask)
-    score_TK = score_1TK[0, : int(real_1[0])].cpu().numpy()
-    step = float(np.median(np.diff(second_T))) if len(second_T) > 1 else 2 * float(second_T[0])
-    return network.task.timed(score_TK, second_T, step)
+        core = network.members.first()
+        return network.task.words_in_time(core.head, core.fused(x, mask), second_T)
 
 
 def _seconds(encoder: Encoder, cells: Cells, row: int, ahead: float) -> tuple[np.ndarray, float]:

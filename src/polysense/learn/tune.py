@@ -39,7 +39,7 @@ from .training import Training, Tuning
 #: Put on top of the validation loss of an epoch that is no better than the frozen solution.
 WORSE = 1e3
 #: Highest rate of a tower's last layer where the user names none.
-RATES = {"transformer": 3e-5, "convolution": 3e-4, "factors": 1e-3}
+RATES = {"transformer": 3e-5, "convolution": 3e-4, "decoder": 1e-4, "factors": 1e-3}
 
 
 def to_tune(wanted: str | Sequence[str] | None, encoders: Mapping[str, Encoder]) -> list[str]:

@@ -18,53 +18,17 @@ from torch import Tensor
 
 from ..errors import BadModel, BadOption, need
 from ..subtitles import Word
-from .audio_signal import HOP, HZ
+from .audio_signal import HOP, HZ, LONGEST, pieces, silent
 from .audio_tower import whisper_mel
 from .towers_ctranslate import ENGLISH, is_ctranslate
 from .towers_find import Found
 from .towers_open import open_whisper, quiet_transformers
 
-#: Seconds that Whisper hears at a time, and of one frame of its encoder.
-LONGEST, FRAME = 30.0, 0.02
-#: A piece whose loudest 20 ms are softer than this many decibels below full scale is silence.
-SILENCE = -60.0
+#: Seconds of one frame of Whisper's encoder.
+FRAME = 0.02
 #: Whisper's own rule for silence (Radford 2022, section 4.5): sure that nobody speaks, and unsure of its words.
 _NOBODY, _UNSURE = 0.6, -1.0
 ENGINES = ("auto", "faster", "torch")
-
-
-def pieces(wave: np.ndarray, longest: float = LONGEST) -> list[tuple[int, int]]:
-    """First and last sample + 1 of pieces that together are the whole wave, cut where it is softest.
-
-    A piece is at most ``longest`` seconds; the cut lies in its second half, in the middle of the softest 0.3 s, so a word is
-    cut only where somebody speaks without a pause for half of the time.
-
-    >>> pieces(np.zeros(16_000)), [len(pieces(np.zeros(n))) for n in (0, 480_000, 480_001)]
-    ([(0, 16000)], [1, 1, 2])
-    """
-    size, around = round(longest * HZ), round(0.15 * HZ)
-    power = np.concatenate([[0.0], np.cumsum(np.square(wave, dtype=np.float64))])
-    found, start = [], 0
-    while len(wave) - start > size:
-        middle = np.arange(start + size // 2, start + size - around, HOP)
-        soft = power[middle + around] - power[middle - around]
-        # among equally soft places the last: long pieces are fewer
-        stop = int(middle[len(soft) - 1 - int(np.argmin(soft[::-1]))])
-        found.append((start, stop))
-        start = stop
-    return [*found, (start, len(wave))]
-
-
-def silent(wave: np.ndarray) -> bool:
-    """Nothing in it is louder than ``SILENCE``.
-
-    >>> silent(np.zeros(0)), silent(np.full(800, 0.0005)), silent(np.full(800, 0.01))
-    (True, True, False)
-    """
-    if not len(wave):
-        return True
-    rest = np.pad(wave.astype(np.float64), (0, -len(wave) % (2 * HOP))).reshape(-1, 2 * HOP)
-    return float(np.square(rest).mean(1).max()) < 10 ** (SILENCE / 10)
 
 
 def loops(text: str) -> bool:
@@ -179,21 +143,38 @@ class Own(Engine):
         ]
 
     def _piece(self, wave: np.ndarray, no_repeat: int = 0) -> tuple[str, list[Word]]:
-        with torch.inference_mode(), quiet_transformers():
+        with torch.inference_mode():
             heard_1TD = self.encode([wave])
-            prompt, nobody = self._begin(heard_1TD)
-            said = self._say(heard_1TD, prompt, no_repeat)
+            prompt, said = self.say(heard_1TD, no_repeat)
             if not said:
                 return "", []
-            ids = torch.tensor([[*prompt, *said, self.script.end]])
-            scores_LV, place_LT = self._again(heard_1TD, ids)
-        own = torch.arange(len(prompt) - 1, ids.shape[1] - 1)
-        sure = float(scores_LV[own, ids[0, own + 1]].mean())
-        if nobody > _NOBODY and sure < _UNSURE:
-            return "", []
-        frames = max(1, min(place_LT.shape[1], round(len(wave) / HZ / FRAME)))
-        second_L = warped(place_LT[len(prompt) - 1 : -1, :frames].numpy()) * FRAME
-        return self.script.text(said), self.script.words(said, second_L)
+            return self.script.text(said), self.words(heard_1TD, prompt, said, len(wave) / HZ)
+
+    def read(self, heard_1TD: Tensor) -> tuple[list[int], list[int]]:
+        """The prompt and what is said in a piece that the encoder has heard, once more without repeats where it loops."""
+        prompt, said = self.say(heard_1TD)
+        return self.say(heard_1TD, 3) if loops(self.script.text(said)) else (prompt, said)
+
+    def say(self, heard_1TD: Tensor, no_repeat: int = 0) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt, and of the text of a piece; none where nobody speaks."""
+        with quiet_transformers():
+            prompt, nobody = self._begin(heard_1TD)
+            said = self._say(heard_1TD, prompt, no_repeat)
+        if said and nobody > _NOBODY and self._sure(heard_1TD, prompt, said) < _UNSURE:
+            return prompt, []
+        return prompt, said
+
+    def _sure(self, heard_1TD: Tensor, prompt: list[int], said: list[int]) -> float:
+        """Mean log probability of the tokens of a text and its end."""
+        ids = [*prompt, *said, self.script.end]
+        scores_LV = self._scores(heard_1TD, ids)[0].log_softmax(-1)
+        return float(np.mean([float(scores_LV[i - 1, ids[i]]) for i in range(len(prompt), len(ids))]))
+
+    def words(self, heard_1TD: Tensor, prompt: list[int], said: list[int], seconds: float) -> list[Word]:
+        """Words of a text with their seconds, by where each token looked in a piece of so many seconds."""
+        place_LT = self._looked(heard_1TD, torch.tensor([[*prompt, *said, self.script.end]], device=heard_1TD.device)).cpu()
+        frames = max(1, min(place_LT.shape[1], round(seconds / FRAME)))
+        return self.script.words(said, warped(place_LT[len(prompt) - 1 : -1, :frames].numpy()) * FRAME)
 
     def encode(self, waves: Sequence[np.ndarray]) -> Tensor:
         """(B, T, D): what the encoder hears in pieces that are not too long."""
@@ -205,15 +186,29 @@ class Own(Engine):
 
     def _begin(self, heard_1TD: Tensor) -> tuple[list[int], float]:
         """The prompt, its language told by the network where none is named, and the probability that nobody speaks."""
-        first = self._scores(heard_1TD, [self.script.start])[0, -1].softmax(-1)
+        first_V = self._scores(heard_1TD, [self.script.start])[0, -1].softmax(-1)
+        nobody = float(first_V[self.script.nobody]) if self.script.nobody is not None else 0.0
+        return self._prompt(first_V), nobody
+
+    def _prompt(self, first_V: Tensor) -> list[int]:
+        """Ids before a text, by the scores of the first of them."""
         language = self.language
         if language == "auto" and self.script.languages:
-            language = max(self.script.languages, key=lambda name: float(first[self.script.languages[name]]))
-        nobody = float(first[self.script.nobody]) if self.script.nobody is not None else 0.0
-        return self.script.prompt(language, self.translate), nobody
+            language = max(self.script.languages, key=lambda name: float(first_V[self.script.languages[name]]))
+        return self.script.prompt(language, self.translate)
+
+    def prompts(self, heard_BTD: Tensor) -> list[list[int]]:
+        """Ids before the texts of some pieces."""
+        if self.language != "auto" or not self.script.languages:
+            return [self.script.prompt(self.language, self.translate)] * len(heard_BTD)
+        with torch.no_grad():
+            first = torch.full((len(heard_BTD), 1), self.script.start, device=heard_BTD.device)
+            scores_BV = self.network(encoder_outputs=(heard_BTD,), decoder_input_ids=first).logits[:, -1]
+        return [self._prompt(first_V) for first_V in scores_BV]
 
     def _scores(self, heard_1TD: Tensor, ids: Sequence[int]) -> Tensor:
-        return self.network(encoder_outputs=(heard_1TD,), decoder_input_ids=torch.tensor([list(ids)])).logits
+        given = torch.tensor([list(ids)], device=heard_1TD.device)
+        return self.network(encoder_outputs=(heard_1TD,), decoder_input_ids=given).logits
 
     def _say(self, heard_1TD: Tensor, prompt: list[int], no_repeat: int = 0) -> list[int]:
         """Token ids of the text: beam search (transformers' own, Whisper's rules for timestamps left out)."""
@@ -227,21 +222,20 @@ class Own(Engine):
             suppress_tokens=self.script.never or None, begin_suppress_tokens=self.script.never_first or None,
         )
         out = GenerationMixin.generate(
-            self.network, encoder_outputs=BaseModelOutput(heard_1TD), decoder_input_ids=torch.tensor([prompt]),
-            generation_config=how,
+            self.network, encoder_outputs=BaseModelOutput(heard_1TD), generation_config=how,
+            decoder_input_ids=torch.tensor([prompt], device=heard_1TD.device),
         )[0].tolist()[len(prompt) :]
         return out[: out.index(self.script.end)] if self.script.end in out else out
 
-    def _again(self, heard_1TD: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probabilities (L, V) of what follows each token, and where in the sound each token looked (L, T)."""
+    def _looked(self, heard_1TD: Tensor, ids: Tensor) -> Tensor:
+        """(L, T): where in the sound each token looked."""
         kind = self.network.config._attn_implementation
         self.network.set_attn_implementation("eager")  # the others keep no weights
         try:
             out = self.network(encoder_outputs=(heard_1TD,), decoder_input_ids=ids, output_attentions=True)
         finally:
             self.network.set_attn_implementation(kind)
-        look_HLT = torch.stack([out.cross_attentions[layer][0, head] for layer, head in self._heads])
-        return out.logits[0].log_softmax(-1), aligned(look_HLT)
+        return aligned(torch.stack([out.cross_attentions[layer][0, head] for layer, head in self._heads]))
 
 
 def aligned(look_HLT: Tensor) -> Tensor:

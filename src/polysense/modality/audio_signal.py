@@ -18,6 +18,10 @@ HZ, WINDOW, HOP = 16_000, 400, 160
 
 #: Power below this counts as silence: about 83 dB below a full-scale tone.
 FLOOR = 1e-6
+#: A sound whose loudest 20 ms are softer than this many decibels below full scale is silence.
+SILENCE = -60.0
+#: Seconds that Whisper hears at a time.
+LONGEST = 30.0
 
 
 # --- frames --------------------------------------------------------------------------------------
@@ -168,6 +172,40 @@ def once(second: Tensor, start: Tensor, first: Tensor, last: Tensor, seconds: fl
     """
     half = (seconds - hop) / 2
     return (first | (second >= start + half)) & (last | (second < start + hop + half))
+
+
+def pieces(wave: np.ndarray, longest: float = LONGEST) -> list[tuple[int, int]]:
+    """First and last sample + 1 of pieces that together are the whole wave, cut where it is softest.
+
+    A piece is at most ``longest`` seconds; the cut lies in its second half, in the middle of the softest 0.3 s, so a word is
+    cut only where somebody speaks without a pause for half of the time.
+
+    >>> pieces(np.zeros(16_000)), [len(pieces(np.zeros(n))) for n in (0, 480_000, 480_001)]
+    ([(0, 16000)], [1, 1, 2])
+    """
+    size, around = round(longest * HZ), round(0.15 * HZ)
+    power = np.concatenate([[0.0], np.cumsum(np.square(wave, dtype=np.float64))])
+    found, start = [], 0
+    while len(wave) - start > size:
+        middle = np.arange(start + size // 2, start + size - around, HOP)
+        soft = power[middle + around] - power[middle - around]
+        # among equally soft places the last: long pieces are fewer
+        stop = int(middle[len(soft) - 1 - int(np.argmin(soft[::-1]))])
+        found.append((start, stop))
+        start = stop
+    return [*found, (start, len(wave))]
+
+
+def silent(wave: np.ndarray) -> bool:
+    """Nothing in it is louder than ``SILENCE``.
+
+    >>> silent(np.zeros(0)), silent(np.full(800, 0.0005)), silent(np.full(800, 0.01))
+    (True, True, False)
+    """
+    if not len(wave):
+        return True
+    rest = np.pad(wave.astype(np.float64), (0, -len(wave) % (2 * HOP))).reshape(-1, 2 * HOP)
+    return float(np.square(rest).mean(1).max()) < 10 ** (SILENCE / 10)
 
 
 # --- what training changes -----------------------------------------------------------------------

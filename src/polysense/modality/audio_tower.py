@@ -20,7 +20,7 @@ from ..errors import BadModel, BadOption
 from ..registry import encoders
 from ..tokens import Tokens
 from . import amount, whole
-from .audio_signal import HZ, hz_to_mel, mel_filters, mel_to_hz, once, trimmed, window_starts
+from .audio_signal import HZ, hz_to_mel, mel_filters, mel_to_hz, once, pieces, silent, trimmed, window_starts
 from .towers import Pretrained
 from .towers_find import read_json
 
@@ -48,10 +48,12 @@ class PretrainedAudio(Pretrained):
             one after the other (or their mean); 0 hears the first window only.
         once: of windows that overlap keep each moment once, from the window in which it lies farther from the ends; with
             ``positions``.
+        cut: hear the whole sound in pieces that are cut where it is softest, each with the silence that Whisper hears behind
+            it, and leave silent pieces out: what Whisper's own decoder reads. For Whisper, in place of ``hop``.
         trim: decibels below the loudest 10 ms at which both ends are cut as silence; 0 cuts nothing.
 
     forward: {"x": (B, F, T) or (B, n), ...} -> (B, 1, D), or (B, T, D) with ``positions``, place in seconds;
-    with ``hop`` {"x": (B, S, F, T) or (B, S, n), ..., "mask": (B, S)} of S windows
+    with ``hop`` or ``cut`` {"x": (B, S, F, T) or (B, S, n), ..., "mask": (B, S)} of S windows
     """
 
     modality = "audio"
@@ -62,13 +64,16 @@ class PretrainedAudio(Pretrained):
 
     def __init__(
         self, *, tower: str = "whisper-tiny", positions: bool = False, seconds: int = 30, hop: float = 0.0, once: bool = False,
-        trim: float = 0.0,
+        cut: bool = False, trim: float = 0.0,
     ) -> None:
         super().__init__(tower)
         self.positions, self.seconds = bool(positions), whole("seconds", seconds)
         self.hop, self.trim, self.once = amount("hop", hop), amount("trim", trim), bool(once)
         if self.hop and not 0.01 <= self.hop <= self.seconds:
             raise BadOption(f"option 'hop' is {hop}; give 0, or from 0.01 to the {seconds} seconds of a window")
+        self.cut = bool(cut)
+        if self.cut and self.hop:
+            raise BadOption(f"options 'cut' and 'hop'={hop} both say how long sounds are heard; give one of them")
         self._ear: _Ear | None = None
 
     def load(self, state: State) -> None:
@@ -97,21 +102,28 @@ class PretrainedAudio(Pretrained):
             waves = [trimmed(torch.from_numpy(wave), self.trim).numpy() for wave in waves]
         ear = self._hearing()
         size = round(min(self.seconds, ear.longest) * HZ)
+        if self.cut:
+            return self._prepare_pieces(waves, ear, size)
         if not self.hop:
             return ear.prepare([wave[: self.seconds * HZ] for wave in waves])
         if self.hop * HZ > size:
             raise BadOption(f"option 'hop' is {self.hop}, but tower '{self.tower}' hears {size / HZ:g} seconds at a time")
         starts = [window_starts(len(wave), size, round(self.hop * HZ)) for wave in waves]
         flat = ear.prepare([wave[i : i + size] for wave, mine in zip(waves, starts, strict=True) for i in mine])
-        count_B = np.array([len(mine) for mine in starts], int)
-        mask_BS = np.arange(count_B.max(initial=1)) < count_B[:, None]
-        arrays = {}
-        for key, array in flat.items():
-            arrays[_WITHIN if key == "mask" else key] = laid = np.zeros((*mask_BS.shape, *array.shape[1:]), array.dtype)
-            laid[mask_BS] = array
-        return {**arrays, "mask": mask_BS}
+        return _by_record(flat, [len(mine) for mine in starts])
+
+    def _prepare_pieces(self, waves: Sequence[np.ndarray], ear: _Ear, size: int) -> dict[str, np.ndarray]:
+        """Windows of pieces, and of each its begin and end in seconds, "span" (B, S, 2)."""
+        if not isinstance(ear, _Whisper):
+            raise BadOption(f"option 'cut' is for Whisper, and tower '{self.tower}' is another network; give 'hop' instead")
+        spans = [[(a, b) for a, b in pieces(wave, size / HZ) if not silent(wave[a:b])] for wave in waves]
+        flat = ear.prepare([wave[a:b] for wave, mine in zip(waves, spans, strict=True) for a, b in mine])
+        flat["span"] = np.array([span for mine in spans for span in mine], np.float32).reshape(-1, 2) / HZ
+        return _by_record(flat, [len(mine) for mine in spans])
 
     def _tokens(self, batch: Batch) -> Tokens:
+        if self.cut:
+            return self._of_pieces(batch)
         if not self.hop:
             every, pooled = self._hearing().hear(self.network(batch["x"].device), batch)
             if self.positions:
@@ -134,6 +146,20 @@ class PretrainedAudio(Pretrained):
             return Tokens.single(every.pooled())
         return Tokens.single(pooled).together(mask_BS.sum(1), True)
 
+    def _of_pieces(self, batch: Batch) -> Tokens:
+        """All that Whisper's decoder reads; positions in the silence behind a piece stand at its end."""
+        mask_BS, count_B = batch["mask"], batch["mask"].sum(1)
+        if not mask_BS.any():
+            blank = torch.zeros(len(mask_BS), 1, self.dim, device=mask_BS.device)
+            return Tokens(blank, mask_BS.new_zeros(len(mask_BS), 1), place=blank[..., :1])
+        every, _ = self._hear_some({key: array[mask_BS] for key, array in batch.items() if key not in ("mask", "span")})
+        if not self.positions:
+            every = Tokens(every.x, every.mask).together(count_B, False)
+            return Tokens.single(every.pooled(), every.present)
+        start_S, end_S = batch["span"][mask_BS].unbind(-1)
+        place = torch.minimum(every.place + start_S[:, None, None], end_S[:, None, None])
+        return Tokens(every.x, torch.ones_like(every.mask), place=place).together(count_B, False)
+
     def _hear_some(self, batch: Batch) -> tuple[Tokens, Tensor | None]:
         """Windows a few at a time: a sound of half an hour has a hundred."""
         count = len(batch["x"])
@@ -150,6 +176,21 @@ class PretrainedAudio(Pretrained):
 
 #: In windows, the key of the mask that an ear makes of the samples of each.
 _WITHIN = "within"
+
+
+def _by_record(flat: Mapping[str, np.ndarray], counts: Sequence[int]) -> dict[str, np.ndarray]:
+    """Arrays of windows (N, ...) as those of records (B, S, ...), and which windows there are: "mask" (B, S).
+
+    >>> _by_record({"x": np.array([1, 2, 3])}, [2, 1])["x"].tolist()
+    [[1, 2], [3, 0]]
+    """
+    count_B = np.array(counts, int)
+    mask_BS = np.arange(count_B.max(initial=1)) < count_B[:, None]
+    arrays = {}
+    for key, array in flat.items():
+        arrays[_WITHIN if key == "mask" else key] = laid = np.zeros((*mask_BS.shape, *array.shape[1:]), array.dtype)
+        laid[mask_BS] = array
+    return {**arrays, "mask": mask_BS}
 
 
 def _extractor(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is said in a sound."""
+"""What is said in a sound: by letters and their times (CTC), or by Whisper's decoder, see ``transcribe_whisper``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..contracts import State
+from ..contracts import Encoder, State
 from ..errors import BadOption, BadTable
 from ..metrics.texts import NORMALISED, TRANSCRIPT, edits, normalised
 from ..registry import tasks
@@ -21,6 +21,7 @@ from ..vocabulary import START, STOP, UNKNOWN
 from . import Words, references
 from .transcribe_ctc import Prior, aligned, beam, greedy
 from .transcribe_ctc import Words as Lexicon
+from .transcribe_whisper import LEARNS, Writer
 
 #: Above so many positions times pieces an alignment follows the best path instead of the likeliest one that says the text.
 _DEAR = 60_000_000
@@ -40,7 +41,7 @@ class Letters(nn.Module):
 
 @tasks("transcribe")
 class Transcribe(Words):
-    """What is said in a sound, letter by letter, each with its time.
+    """What is said in a sound: letter by letter, each with its time, or by Whisper as it is or tuned.
 
     Connectionist temporal classification (Graves et al. 2006, ICML, eq. 3 and 14): the loss is -log of the sum over all paths
     of pieces and blanks, one at a position, that say the text once repeats are merged and blanks left out. So no letter's time
@@ -48,15 +49,27 @@ class Transcribe(Words):
     of the words there are and with n-grams of the training texts if wanted. Positions of the sounds alone are read; other
     views count where the fusion mixes them in (transformer, cross). A record without a sound, or a silent one, has no words.
 
-    Wins with one trade's words and few voices on top of a frozen Whisper or Wav2Vec2; from scratch it needs hours of speech.
-    Words that it has not heard it spells by ear. To write down speech without training: ``polysense transcribe``.
-    Costs (D + 1) K parameters and O(T D K) a record; a beam search O(T beams) more.
+    With ``model``, a Whisper (Radford et al. 2022, arXiv:2212.04356), the answer is that of its own decoder, which reads what
+    its own encoder hears in each piece of at most 30 seconds; nothing else of the record counts. As it is it says word for word
+    what Whisper says; what it learns is kept only where the validation texts gain by it. With --tune VIEW the encoder learns
+    too.
+
+    CTC wins where words are few and their own, and where no Whisper is at hand; from scratch it needs hours of speech, and
+    words that it has not heard it spells by ear. Whisper is the better start for speech in its languages, and minutes of a
+    trade's speech tune it. To write down speech without any table: ``polysense transcribe``.
+    Costs (D + 1) K parameters and O(T D K) a record; a beam search O(T beams) more. Whisper's decoder costs a pass over 1,500
+    positions for every record and epoch, and 1,500 D numbers of cache a record.
 
     Args:
+        model: of Whisper's own decoder: name (see ``polysense list towers``), folder, or hub id; empty: CTC.
+        tune: what of that decoder learns, for tune.epochs at tune.rate: "lora" (low-rank factors; Hu et al. 2021,
+            arXiv:2106.09685), "decoder" (all but the table of tokens) or "none".
+        lora: rank of the factors.
+        language: that Whisper is told, such as en or zh; auto lets it tell, for each piece.
         split: pieces of a text: "character" or "subword".
         vocabulary: different pieces at most.
         normalise: of texts, for learning and judging: "basic" (small letters, no marks), "english" (Whisper's rules), "none".
-        beams: prefixes kept by the beam search; 1 reads the best path.
+        beams: prefixes kept by the beam search, or hypotheses of Whisper's; 1 reads the best path, or the likeliest next token.
         words: file with a word a line, or a list: those that may be said, no others; needs beams.
         grams: weight of n-grams of the training texts in the beam search; 0 reads by ear alone.
         order: pieces of an n-gram.
@@ -76,25 +89,36 @@ class Transcribe(Words):
     training = {
         "epochs": 60, "batch": 16, "rate": 2e-3, "drop": 0.0, "dropout": 0.1, "input_dropout": 0.1, "decay": 0.05, "average": 3,
     }
+    tuning = {"epochs": 4, "batch": 8}
     measures = TRANSCRIPT
     needs_positions = True
 
     def __init__(
         self, *, split: str = "character", vocabulary: int = 1000, normalise: str = "basic", beams: int = 1,
-        words: str | None = None, grams: float = 0.0, order: int = 5, bonus: float = 0.0,
+        words: str | None = None, grams: float = 0.0, order: int = 5, bonus: float = 0.0, model: str = "", tune: str = "lora",
+        lora: int = 16, language: str = "auto",
     ) -> None:
         if split not in ("character", "subword"):
             raise BadOption(f"task.split='{split}' must be 'character' or 'subword'")
         if normalise not in NORMALISED:
             raise BadOption(f"task.normalise='{normalise}' must be 'basic', 'english' or 'none'")
-        for name, value, low in (("vocabulary", vocabulary, 10), ("beams", beams, 1), ("order", order, 1)):
+        for name, value, low in (("vocabulary", vocabulary, 10), ("beams", beams, 1), ("order", order, 1), ("lora", lora, 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise BadOption(f"task.{name}={value!r} must be a whole number of at least {low}")
         for name, value in (("grams", grams), ("bonus", bonus)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not -100 <= value <= 100:
                 raise BadOption(f"task.{name}={value!r} must be a number from -100 to 100")
+        if tune not in LEARNS:
+            raise BadOption(f"task.tune='{tune}' must be 'lora', 'decoder' or 'none'")
+        if not model and language != "auto":
+            raise BadOption(f"task.language='{language}' is told to Whisper; add --set task.model=whisper-base")
+        if model and (words or grams or bonus):
+            raise BadOption("task.words, task.grams and task.bonus belong to CTC; leave them or task.model away")
         if beams == 1 and (words or grams or bonus):
             raise BadOption("task.words, task.grams and task.bonus belong to the beam search; add --set task.beams=8")
+        self.model, self.tune, self.lora, self.language = model, tune, lora, language
+        self.writer = Writer(model, tune=tune, lora=lora, language=language, beams=beams) if model else None
+        self.ready, self.at_once = bool(model), 8 if model else 0
         self.split, self.vocabulary, self.normalise, self.beams = split, vocabulary, normalise, beams
         self.words, self.grams, self.order, self.bonus = words, grams, order, bonus
         self.hears: Sequence[str] = ()
@@ -113,6 +137,9 @@ class Transcribe(Words):
     def fit(self, values: Sequence[Any]) -> None:
         texts = [tuple(normalised(text, self.normalise) for text in references(value)) for value in values]
         self.learn([text for text in texts if text], self.split, self.vocabulary)
+        if self.writer:
+            self.writer.begin()
+            self.pieces, self.width, self.most = self.writer.signs, self.writer.width, self.writer.positions
         self.english = all(text.isascii() for one in texts for text in one)
         self._list = None if self.words is None else _listed(self.words, self.normalise)
         if self.grams:
@@ -123,6 +150,7 @@ class Transcribe(Words):
         return {
             **super().state(), "hears": list(self.hears), "english": self.english, "list": self._list,
             "counted": self._counted.state() if self._counted else None,
+            **({"whisper": self.writer.state()} if self.writer else {}),
         }
 
     def load(self, state: State) -> None:
@@ -130,24 +158,54 @@ class Transcribe(Words):
         self.hears, self.english, self._list, self._lexicon = state["hears"], state["english"], state["list"], None
         counted = state["counted"]
         self._counted = Prior(counted["order"], counted["size"]).load(counted) if counted else None
+        if self.writer:
+            self.pieces, self.width = self.writer.load(state["whisper"]).signs, self.writer.width
+
+    def allow(self, *, download: bool = False, carried: Path | None = None) -> None:
+        if self.writer:
+            self.writer.download, self.writer.carried = download, carried
+
+    @property
+    def tower(self) -> dict[str, Any] | None:
+        return self.writer.known if self.writer else None
+
+    def files(self) -> dict[str, Path]:
+        return self.writer.files() if self.writer else {}
+
+    def deepen(self, on: bool) -> bool:
+        return self.writer is not None and self.writer.deepen(on)
+
+    @property
+    def pace(self) -> str:
+        return "decoder" if self.tune == "decoder" else "factors"
 
     def suits(self, modality: str) -> Sequence[tuple[str, dict[str, Any]]]:
         """Whisper's encoder where it is on disk, its English weights for English only; else convolutions and a GRU."""
         if modality != "audio":
             return ()
+        if self.writer:
+            return [("audio.pretrained", {"tower": self.model, "seconds": 30, "cut": True})]
         towers = ["whisper-base", *(["whisper-tiny-en"] if self.english else []), "whisper-tiny"]
         whole = {"seconds": 30, "hop": 26.0, "once": True}
         return [
             *(("audio.pretrained", {"tower": name, **whole}) for name in towers), ("audio.crnn", {"merge": 2, **whole}),
         ]
 
+    def takes(self, encoders: Mapping[str, Encoder]) -> None:
+        for view in self.hears if self.writer else ():
+            self.writer.fits(view, encoders[view])
+
+    def _plain(self, text: str) -> str:
+        """A text as it is learned: normalised by CTC, as it was written by Whisper, whose texts have marks and capitals."""
+        return text if self.writer else normalised(text, self.normalise)
+
     def _ids(self, text: str) -> list[int]:
-        """Numbers of a normalised text; what training did not show cannot be said, and is left out."""
+        """Numbers of such a text; what training did not show cannot be said, and is left out."""
         return [i for i in self.pieces.encode(text) if i > UNKNOWN]
 
     def encode(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
         """{"words": (B, R, L) int64, "given": (B, R) bool}: texts filled with ``STOP``; which there are."""
-        texts = [[self._ids(normalised(text, self.normalise)) for text in references(value)] for value in values]
+        texts = [[self._ids(self._plain(text)) for text in references(value)] for value in values]
         most = max(map(len, texts), default=1) or 1
         longest = max((len(text) for one in texts for text in one), default=1) or 1
         words = np.full((len(texts), most, longest), STOP, np.int64)
@@ -159,6 +217,8 @@ class Transcribe(Words):
 
     def needed(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """(N,): positions that the shortest text of each record needs; 0 where there is none."""
+        if self.writer:
+            return np.zeros(len(targets["given"]), int)
         words_NRL, given_NR = targets["words"], targets["given"]
         same_NR = ((words_NRL[..., 1:] == words_NRL[..., :-1]) & (words_NRL[..., 1:] != STOP)).sum(-1)
         need_NR = np.where(given_NR, (words_NRL != STOP).sum(-1) + same_NR, np.iinfo(np.int64).max)
@@ -173,7 +233,7 @@ class Transcribe(Words):
         return ""
 
     def head(self, dim: int) -> nn.Module:
-        return Letters(dim, len(self.pieces))
+        return self.writer.head() if self.writer else Letters(dim, len(self.pieces))
 
     def scores(self, head: nn.Module, fused: Tokens) -> tuple[Tensor, Tensor]:
         """(B, T, K) log probabilities, real positions first, and how many of these each record has (B,)."""
@@ -184,12 +244,21 @@ class Transcribe(Words):
         return (score_BTK.float() + never_K).log_softmax(-1), fused.mask.sum(1)
 
     def loss(self, head: nn.Module, fused: Tokens, targets: Mapping[str, Tensor]) -> Tensor:
-        loss_BR, long_BR = self._losses(head, fused, targets)
         given_BR = targets["given"]
+        if self.writer:
+            loss_BR, long_BR, _ = self.writer.judge(head, fused, targets["words"], given_BR)
+        else:
+            loss_BR, long_BR = self._losses(head, fused, targets)
         return (loss_BR / long_BR.clamp_min(1) * given_BR).sum(1) / given_BR.sum(1).clamp_min(1)
 
     def force(self, head: nn.Module, fused: Tokens, targets: Mapping[str, Tensor]) -> Tensor:
-        """Of a record's first text: the loss, its pieces, and these less the edits of what is read by the best path."""
+        """Of a record's first text: the loss, its pieces, and these less the edits of what is read by the best path.
+
+        Of Whisper those tokens are right that are the likeliest, the ones before being given.
+        """
+        if self.writer:
+            figures = self.writer.judge(head, fused, targets["words"][:, :1], targets["given"][:, :1])
+            return torch.cat(figures, 1)
         loss_BR, long_BR = self._losses(head, fused, targets)
         score_BTK, real_B = self.scores(head, fused)
         right = []
@@ -213,6 +282,8 @@ class Transcribe(Words):
 
     def answer(self, head: nn.Module, fused: Tokens) -> Tensor:
         """(B, L) int64: numbers of the pieces, filled with ``STOP``; L is that of the longest text."""
+        if self.writer:
+            return self.writer.answer(head, fused)
         score_BTK, real_B = self.scores(head, fused)
         rows = [self.read(one[:real]) for one, real in zip(score_BTK.detach().cpu().numpy(), real_B.tolist(), strict=True)]
         found = torch.full((len(rows), max([1, *map(len, rows)])), STOP, device=fused.x.device)
@@ -231,6 +302,18 @@ class Transcribe(Words):
         return beam(
             score_TK, self.beams, prior=self._counted, weight=self.grams, bonus=self.bonus, words=self._lexicon,
         )
+
+    def words_in_time(self, head: nn.Module, fused: Tokens, second_T: np.ndarray) -> list[Word]:
+        """Words of one record and when they are said.
+
+        Args:
+            second_T: the middle of each position.
+        """
+        if self.writer:
+            return self.writer.words(head, fused, second_T)
+        score_1TK, real_1 = self.scores(head, fused)
+        step = float(np.median(np.diff(second_T))) if len(second_T) > 1 else 2 * float(second_T[0])
+        return self.timed(score_1TK[0, : int(real_1[0])].cpu().numpy(), second_T, step)
 
     def timed(self, score_TK: np.ndarray, second_T: np.ndarray, step: float) -> list[Word]:
         """Words of one record and when they are said.
