@@ -54,10 +54,11 @@ class Transcribe(Words):
     what Whisper says; what it learns is kept only where the validation texts gain by it. With --tune VIEW the encoder learns
     too.
 
-    Wins by ``model`` on speech in the languages of Whisper, which minutes of a trade's speech tune; by CTC where no Whisper is at
-    hand or words are few and their own: from scratch it needs hours of speech, and words that it has not heard it spells by ear. To write down speech without any table: ``polysense transcribe``.
-    Costs (D + 1) K parameters and O(T D K) a record; a beam search O(T beams) more. Whisper's decoder costs a pass over 1,500
-    positions for every record and epoch, and 1,500 D numbers of cache a record.
+    Wins by ``model`` on speech in the languages of Whisper, which minutes of a trade's speech tune; by CTC where no Whisper
+    is at hand or words are few and their own: from scratch it needs hours of speech, and words that it has not heard it
+    spells by ear. To write down speech without any table: ``polysense transcribe``. Costs (D + 1) K parameters and O(T D K) a
+    record; a beam search O(T beams) more. Whisper's decoder costs a pass over 1,500 positions for every record and epoch, and
+    1,500 D numbers of cache a record.
 
     Args:
         model: of Whisper's own decoder: name (see ``polysense list towers``), folder, or hub id; empty: CTC.
