@@ -26,6 +26,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+import yaml
 from common import OUT, between, machine, say
 
 import polysense
@@ -193,6 +194,11 @@ def _middle(values: Sequence[float], places: int = 1) -> str:
     return f"{np.median(values):.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})"
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    return key, yaml.safe_load(value)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
@@ -200,7 +206,7 @@ def main() -> None:
     parser.add_argument("--model", default="gemma3-270m", help="name, folder or hub id of a causal language model")
     parser.add_argument("--epochs", type=int, default=8, help="of the projector")
     parser.add_argument("--second", type=int, default=3, help="of the second training, with low-rank factors")
-    parser.add_argument("--set", nargs="+", default=[], type=lambda text: tuple(text.split("=", 1)), metavar="KEY=VALUE")
+    parser.add_argument("--set", nargs="+", default=[], type=_setting, metavar="KEY=VALUE", help="of the large ways")
     parser.add_argument("--data", type=Path, help="folder for the tables; a temporary one by default")
     parser.add_argument("--write", action="store_true", help="put the table into the pages")
     parser.add_argument("--speed", action="store_true", help="measure how fast it writes, nothing else")

@@ -244,6 +244,16 @@ def test_a_linear_projector_is_one_map():
     torch.testing.assert_close(bridge(fused()).x, F.linear(fused().clean(), *bridge.layers[0].parameters()))
 
 
+def test_several_soft_words_of_a_position_stand_together():
+    """Each is the map that has its rows of the last layer, and there where its position is."""
+    bridge = Projector(8, 6, deep=False, each=3)
+    out, weight, bias = bridge(fused()), *bridge.layers[0].parameters()
+    assert out.mask.tolist() == [[bool(here) for here in row for _ in range(3)] for row in MASK.tolist()]
+    for part in range(3):
+        wanted = F.linear(fused().clean(), weight[6 * part : 6 * part + 6], bias[6 * part : 6 * part + 6])
+        torch.testing.assert_close(out.x[:, part::3], wanted)
+
+
 # --- words ---------------------------------------------------------------------------------------
 
 

@@ -47,6 +47,8 @@ class Caption(Words):
         bridge: of "language", from fused tokens to soft words: "projector" (two layers, one soft word a token; Liu et al.
             2023, arXiv:2310.03744), "linear" (one layer) or "resampler" (learned queries that ask the tokens; Alayrac et al.
             2022, arXiv:2204.14198, section 3.1.1).
+        each: soft words that a projector or one layer makes of a token; several where a view is one token (Mokady et al. 2021,
+            arXiv:2111.09734, section 3.2).
         queries: soft words of a resampler.
         prompt: of "language": words around the soft words, which stand where it says {record}, else before it.
         lora: rank of low-rank factors in the language model, trained after the bridge with tune.rate for tune.epochs and kept
@@ -97,8 +99,8 @@ class Caption(Words):
         self, *, decoder: str = "transformer", split: str = "word", vocabulary: int = 8_000, width: int = 192, depth: int = 2,
         heads: int = 4, dropout: float = 0.3, smoothing: float = 0.1, doubly: float = 0.0, decoding: str = "greedy",
         beams: int = 4, penalty: float = 0.7, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, shortest: int = 1,
-        longest: int = 64, no_repeat: int = 0, seed: int = 0, model: str = "", bridge: str = "projector", queries: int = 8,
-        prompt: str = "", lora: int = 0, precision: str = "float32",
+        longest: int = 64, no_repeat: int = 0, seed: int = 0, model: str = "", bridge: str = "projector", each: int = 1,
+        queries: int = 8, prompt: str = "", lora: int = 0, precision: str = "float32",
     ) -> None:
         values = dict(locals())
         values.pop("self")
@@ -107,7 +109,8 @@ class Caption(Words):
         self.writer = None
         if decoder == LARGE:
             self.writer = Writer(
-                model, lora=lora, bridge=bridge, prompt=prompt, queries=queries, depth=depth, heads=heads, precision=precision
+                model, lora=lora, bridge=bridge, prompt=prompt, each=each, queries=queries, depth=depth, heads=heads,
+                precision=precision,
             )
         self.needs_positions = True if self.writer else DECODERS[decoder].needs_positions
         self.looks = not self.writer and self.needs_positions
@@ -229,7 +232,7 @@ def _check(values: Mapping[str, Any]) -> None:
             raise BadOption(f"task.{name}={values[name]!r} is none; {suggest(str(values[name]), list(known))}")
     for name, low in (
         ("width", 8), ("depth", 1), ("heads", 1), ("beams", 1), ("top_k", 0), ("shortest", 0), ("longest", 1), ("no_repeat", 0),
-        ("seed", 0), ("queries", 1), ("lora", 0),
+        ("seed", 0), ("queries", 1), ("each", 1), ("lora", 0),
     ):
         if isinstance(values[name], bool) or not isinstance(values[name], int) or values[name] < low:
             raise BadOption(f"task.{name}={values[name]!r} must be a whole number of at least {low}")

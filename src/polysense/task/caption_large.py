@@ -80,25 +80,29 @@ class Tongue:
 
 
 class Projector(nn.Module):
-    """One soft word for each position: linear (LLaVA, arXiv:2304.08485, eq. 1: H = W Z), or two layers with a GELU between.
+    """Soft words for each position: linear (LLaVA, arXiv:2304.08485, eq. 1: H = W Z), or two layers with a GELU between.
 
-    The two layers are those of Liu et al. 2023, arXiv:2310.03744, section 3.2.
+    The two layers are those of Liu et al. 2023, arXiv:2310.03744, section 3.2; several soft words for a pooled vector are the
+    mapping network of ClipCap (Mokady et al. 2021, arXiv:2111.09734, section 3.2, an MLP).
 
     Args:
         dim: D.
         width: E.
         deep: two layers.
+        each: soft words for a position, N.
 
-    forward: (B, T, D) -> (B, T, E)
+    forward: (B, T, D) -> (B, T N, E)
     """
 
-    def __init__(self, dim: int, width: int, *, deep: bool = True) -> None:
+    def __init__(self, dim: int, width: int, *, deep: bool = True, each: int = 1) -> None:
         super().__init__()
-        last = [nn.GELU(), nn.Linear(width, width)] if deep else []
-        self.layers = nn.Sequential(nn.Linear(dim, width), *last)
+        self.each = each
+        last = [nn.GELU(), nn.Linear(width, each * width)] if deep else []
+        self.layers = nn.Sequential(nn.Linear(dim, width if deep else each * width), *last)
 
     def forward(self, fused: Tokens) -> Tokens:
-        return Tokens(self.layers(fused.clean()), fused.mask)
+        x_BME = self.layers(fused.clean()).unflatten(-1, (self.each, -1)).flatten(1, 2)
+        return Tokens(x_BME, fused.mask.repeat_interleave(self.each, 1))
 
 
 class Asking(nn.Module):
@@ -176,6 +180,7 @@ class Large(Decoder):
         writer: knows the language model; low-rank factors beside its weights are made here where it names some.
         bridge: "projector", "linear" or "resampler".
         prompt: words around the soft words.
+        each: soft words that a projector or one layer makes of a position.
         queries, depth, heads: of a resampler.
         precision: that the language model computes in while training; answers are float32.
 
@@ -186,8 +191,8 @@ class Large(Decoder):
     together = 64
 
     def __init__(
-        self, dim: int, writer: Writer, *, bridge: str = "projector", prompt: str = "", queries: int = 8, depth: int = 2,
-        heads: int = 4, precision: str = "float32",
+        self, dim: int, writer: Writer, *, bridge: str = "projector", prompt: str = "", each: int = 1, queries: int = 8,
+        depth: int = 2, heads: int = 4, precision: str = "float32",
     ) -> None:
         nn.Module.__init__(self)  # words have no vectors of their own here
         self._writer = writer  # no module: its network is neither moved nor saved with this one
@@ -196,7 +201,7 @@ class Large(Decoder):
         if bridge == "resampler":
             self.bridge = Resampler(dim, width, queries=queries, depth=depth, heads=heads)
         else:
-            self.bridge = Projector(dim, width, deep=bridge == "projector")
+            self.bridge = Projector(dim, width, deep=bridge == "projector", each=each)
         self.loudness = nn.Parameter(torch.ones(1))
         self.names = {safe(name): name for name in writer.factors}
         self.factors = nn.ParameterDict({
@@ -400,7 +405,8 @@ class Writer:
 
     Args:
         model: name, folder or hub id.
-        bridge, prompt, queries, depth, heads, precision, lora: as in ``Large``; ``lora`` is the rank of the second training.
+        lora: rank of the second training.
+        bridge, prompt, each, queries, depth, heads, precision: as in ``Large``.
 
     Attributes:
         download: a hub id may be downloaded.
