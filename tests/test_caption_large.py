@@ -307,6 +307,40 @@ def test_damage_is_told_in_a_sentence(tiny_language, tmp_path):
         writer(own).language.numbers("a")
 
 
+def _changed(folder, **values):
+    about = json.loads((folder / "config.json").read_text()) | values
+    (folder / "config.json").write_text(json.dumps(about))
+
+
+def test_a_config_or_a_tokenizer_of_another_network_is_told_in_a_sentence(tiny_language, tmp_path):
+    own = shutil.copytree(tiny_language("llama"), tmp_path / "wide")
+    _changed(own, hidden_size=24)
+    with pytest.raises(BadModel, match=r"hold 'lm_head.weight' as \(\d+, 16\), its config.json asks for \(\d+, 24\); put back"):
+        writer(own).language.open()
+    own = shutil.copytree(tiny_language("llama"), tmp_path / "pieces")
+    pieces = json.loads((own / "tokenizer.json").read_text())
+    one = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    pieces["added_tokens"].append({"id": len(pieces["model"]["vocab"]), "content": "zebra", **one})
+    (own / "tokenizer.json").write_text(json.dumps(pieces))
+    made = writer(own)
+    assert made.tongue.encode("a red bus")
+    with pytest.raises(BadModel, match="makes the piece .* of 'a zebra', but the network's pieces end at .*; save the tokenizer"):
+        made.tongue.encode("a zebra")
+    (own / "tokenizer.json").write_text("{")
+    with pytest.raises(BadModel, match="tokenizer.json is no tokenizer .* save the language model's own there"):
+        writer(own).language.numbers("a")
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_more_positions_than_the_language_model_has_are_refused_before_a_step(tiny_language, kind):
+    """64 positions: five soft words, the sign that begins a text, and 58 pieces fit, 59 do not."""
+    fits, wide = (writer(tiny_language(kind), longest=longest).head(8).eval() for longest in (58, 59))
+    words = rows(fits._writer)
+    fits(fused(), words)
+    with pytest.raises(BadOption, match=r"are 65 positions, but the language model '.*' has 64; lower task.longest, shorten"):
+        wide(fused(), words)
+
+
 def test_another_language_model_than_the_one_trained_with_is_refused(tiny_language, tmp_path):
     own = shutil.copytree(tiny_language("llama"), tmp_path / "own")
     state = json.loads(json.dumps(writer(own).state()))

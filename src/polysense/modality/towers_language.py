@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import shutil
 import tempfile
 import warnings
@@ -94,8 +95,12 @@ class Language:
         """Of the package tokenizers; it neither cuts nor fills."""
         from tokenizers import Tokenizer
 
-        if (self.folder / "tokenizer.json").is_file():
-            made = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        file = self.folder / "tokenizer.json"
+        if file.is_file():
+            try:
+                made = Tokenizer.from_file(str(file))
+            except Exception as error:  # the package raises nothing more precise
+                raise BadModel(f"{file} is no tokenizer ({error}); save the language model's own there") from None
         else:
             made = _converted_tokenizer(self.folder)
         made.no_padding()
@@ -103,21 +108,43 @@ class Language:
         return made
 
     def numbers(self, text: str) -> list[int]:
-        """Pieces of a text, without the signs that begin and end one."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        """Pieces of a text, without the signs that begin and end one.
+
+        Raises:
+            BadModel: a piece that the network does not have.
+        """
+        numbers = self.tokenizer.encode(text, add_special_tokens=False).ids
+        if max(numbers, default=0) >= self._size("vocab_size"):
+            raise BadModel(
+                f"the tokenizer in {self.folder} makes the piece {max(numbers)} of '{text[:40]}', but the network's pieces end "
+                f"at {self._size('vocab_size') - 1:.0f}; save the tokenizer that belongs to it"
+            )
+        return numbers
 
     def text(self, numbers: Sequence[int]) -> str:
         """The text of pieces."""
         return self.tokenizer.decode(list(numbers), skip_special_tokens=True)
 
     @cached_property
+    def _told(self) -> list[dict[str, Any]]:
+        """What its files tell, the likeliest place first."""
+        about, more = read_json(self.folder, "config.json"), self.folder / "generation_config.json"
+        return [about, about.get("text_config") or {}, read_json(self.folder, more.name) if more.is_file() else {}]
+
+    def _size(self, *names: str) -> float:
+        """A size under one of these names; infinite where none is told."""
+        return next((one[name] for one in self._told for name in names if isinstance(one.get(name), int)), math.inf)
+
+    @property
+    def longest(self) -> float:
+        """Positions that it can tell apart; infinite where it sets no limit."""
+        return self._size("max_position_embeddings", "n_positions", "max_sequence_length")
+
+    @cached_property
     def _signs(self) -> dict[str, int | None]:
-        about = read_json(self.folder, "config.json")
-        more = self.folder / "generation_config.json"
-        texts = [about, about.get("text_config") or {}, read_json(self.folder, more.name) if more.is_file() else {}]
         signs: dict[str, int | None] = {}
         for name in ("bos_token_id", "eos_token_id"):
-            given = next((one[name] for one in texts if one.get(name) is not None), None)
+            given = next((one[name] for one in self._told if one.get(name) is not None), None)
             signs[name] = given[0] if isinstance(given, list) and given else given
         return signs
 
@@ -236,11 +263,17 @@ def _open(found: Found, folder: Path) -> nn.Module:
         try:
             module, about = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True,
-                dtype=torch.float32,
+                dtype=torch.float32, ignore_mismatched_sizes=True,  # they are told below, in words that say which
             )
         except Exception as error:  # damage shows in a dozen ways: JSON, safetensors, unpickling, shapes
             first = str(error).strip().split("\n")[0]
             raise BadModel(f"language model '{found.name}' cannot be opened from {folder}: {first}") from None
+    if other := sorted(about["mismatched_keys"]):
+        name, stored, wanted = other[0]
+        raise BadModel(
+            f"language model '{found.name}': the weights in {folder} hold '{name}' as {tuple(stored)}, its config.json asks "
+            f"for {tuple(wanted)}; put back the config.json that was saved with them"
+        )
     lost = sorted(about["missing_keys"])
     if lost:
         raise BadModel(

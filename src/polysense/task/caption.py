@@ -110,7 +110,7 @@ class Caption(Words):
         if decoder == LARGE:
             self.writer = Writer(
                 model, lora=lora, bridge=bridge, prompt=prompt, each=each, queries=queries, depth=depth, heads=heads,
-                precision=precision,
+                precision=precision, longest=longest,
             )
         self.needs_positions = True if self.writer else DECODERS[decoder].needs_positions
         self.looks = not self.writer and self.needs_positions

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from ..errors import BadModel, need
+from ..errors import BadModel, BadOption, need
 from ..layers import masked_softmax, safe
 from ..modality.towers_language import Language, find_language, open_language
 from ..tokens import Tokens
@@ -183,6 +183,10 @@ class Large(Decoder):
         each: soft words that a projector or one layer makes of a position.
         queries, depth, heads: of a resampler.
         precision: that the language model computes in while training; answers are float32.
+        longest: pieces of a text at most.
+
+    Raises:
+        BadOption: (forward) there are more positions than the language model can tell apart.
 
     forward: fused (N, T, D), words (N, L) -> scores (N, L, K + 3), each given the words before; None
     """
@@ -192,11 +196,11 @@ class Large(Decoder):
 
     def __init__(
         self, dim: int, writer: Writer, *, bridge: str = "projector", prompt: str = "", each: int = 1, queries: int = 8,
-        depth: int = 2, heads: int = 4, precision: str = "float32",
+        depth: int = 2, heads: int = 4, precision: str = "float32", longest: int = 1,
     ) -> None:
         nn.Module.__init__(self)  # words have no vectors of their own here
         self._writer = writer  # no module: its network is neither moved nor saved with this one
-        self.prompt, self.precision, self.rank = prompt, precision, writer.lora
+        self.prompt, self.precision, self.rank, self.longest = prompt, precision, writer.lora, longest
         width = int(writer.known["width"])
         if bridge == "resampler":
             self.bridge = Resampler(dim, width, queries=queries, depth=depth, heads=heads)
@@ -235,12 +239,22 @@ class Large(Decoder):
 
     def _run(self, x_BQE: Tensor, mask_BM: Tensor, past: Any = None, keep: bool = True) -> tuple[Tensor, Any]:
         """(B, Q, E) of the last layer for new positions behind those of ``past``, and what is kept of all."""
+        self._check_fits(mask_BM.shape[1])
         place_BQ = (mask_BM.long().cumsum(1) - 1).clamp_min(0)[:, -x_BQE.shape[1]:]
         out = self._layers({
             "inputs_embeds": x_BQE.to(self._computes), "attention_mask": mask_BM.long(), "position_ids": place_BQ,
             "past_key_values": (past or _kept([])) if keep else None, "use_cache": keep,
         })
         return out.last_hidden_state.to(x_BQE.dtype), out.past_key_values
+
+    def _check_fits(self, count: int) -> None:
+        """Refuse more positions than the language model can tell apart."""
+        if count > self.language.longest:
+            raise BadOption(
+                f"soft words, prompt and text are {count} positions, but the language model '{self._writer.model}' has "
+                f"{self.language.longest}; lower task.longest, shorten task.prompt, or make fewer soft words: "
+                "fusion.positions=false, or task.bridge=resampler with few task.queries"
+            )
 
     @property
     def _computes(self) -> torch.dtype:
@@ -285,6 +299,7 @@ class Large(Decoder):
     def _hidden(self, fused: Tokens, words_NL: Tensor) -> Tensor:
         """(N, L, E): what the last layer gives before each word, the words before it being given."""
         start = self.prefix(fused)
+        self._check_fits(start.x.shape[1] + self.longest)  # before the first step, not when a long text comes
         said_NL = words_NL[:, :-1]
         x_NQE = torch.cat([start.x, self.language.vectors((said_NL - _FIRST).clamp_min(0))], 1)
         mask_NQ = torch.cat([start.mask, said_NL != STOP], 1)
@@ -406,7 +421,7 @@ class Writer:
     Args:
         model: name, folder or hub id.
         lora: rank of the second training.
-        bridge, prompt, each, queries, depth, heads, precision: as in ``Large``.
+        bridge, prompt, each, queries, depth, heads, precision, longest: as in ``Large``.
 
     Attributes:
         download: a hub id may be downloaded.
