@@ -266,6 +266,41 @@ def test_faults_are_told_in_a_sentence(taken, items, settings, kind, said):
     assert said in str(error.value)
 
 
+def test_ids_are_the_same_however_a_table_holds_them():
+    """Whole numbers that came as 7.0 (pandas, where a column has gaps) are 7; other writings are refused, and named."""
+    items = [{"item": i, "text": f"{KINDS[i % 4]} {i}"} for i in range(8)]
+    for write in (str, int, float):
+        rows = [{"user": write(u), "item": write((u + k) % 8)} for u in range(6) for k in range(3)]
+        found = read_interactions(as_records(rows), item_numbers(as_records(items), "item"), user="user", item="item")
+        assert found.users == [str(u) for u in range(6)] and found.items[5].tolist() == [5, 6, 7]
+    for write, named in ((lambda i: f" {i}", "' 0' "), (lambda i: f"{i:03d}", "'000'"), (lambda i: f"{i}.0", "'0.0'")):
+        rows = [{"user": "a", "item": write(i)} for i in range(3)]
+        with pytest.raises(BadTable) as error:
+            read_interactions(as_records(rows), item_numbers(as_records(items), "item"), user="user", item="item")
+        assert named.strip() in str(error.value) and "(it has '0'; write ids alike in both tables)" in str(error.value)
+
+
+def test_numbers_and_dates_in_one_column_of_times_are_told():
+    rows = [{"user": "a", "item": f"i{k}", "t": t} for k, t in enumerate((5, "2024-01-01", 9))]
+    found = read_interactions(as_records(rows), {f"i{k}": k for k in range(3)}, user="user", item="item", time="t")
+    assert found.items[0].tolist() == [0, 2, 1]
+    assert found.notes[-1] == "records: column 't' holds 1 date and 2 numbers; numbers are read as seconds since 1970"
+    plain = [{**row, "t": k} for k, row in enumerate(rows)]
+    assert not read_interactions(as_records(plain), {f"i{k}": k for k in range(3)}, user="user", item="item", time="t").notes
+
+
+def test_a_catalogue_that_grew_is_told(fitted, capsys):
+    more = [{"item": "n0", "text": "fish number 3"}, {"item": "i0", "text": "a song by now"}]
+    fitted.verbose = True
+    try:
+        found = fitted.answers([{"user": "u0"}, {"user": "x"}, {"user": "x"}], items=more, k=60)
+    finally:
+        fitted.verbose = False
+    said = capsys.readouterr().err
+    assert "1 new item; 1 known already, left as learned" in said and "1 user without a history here" in said
+    assert "n0" in dict(found[0]) and found[1] == found[2]
+
+
 def test_what_cannot_be_used_is_left_out_aloud_and_single_users_are_served(capsys):
     early, _ = orders(40)
     odd = [{"user": None, "item": "i1"}, {"user": "x", "item": "nothing"}, {"user": "single", "item": "i4"}]
@@ -352,6 +387,9 @@ def test_the_door(tmp_path):
     assert "0 bad cells among the items" in said and "made with polysense" in said
     card = (tmp_path / "r" / "README.md").read_text(encoding="utf-8")
     assert "60 users with 48 of 60 items" in card and "content-kNN" in card and "histories of these users" in card
+    for word in ("--set", "task.beams=2"), ("--attention", at("a.html")), ("--subtitles", at("s")):
+        with pytest.raises(BadOption, match=f"{word[0]} is for models that answer"):
+            run(app, ["predict", at("r"), at("who.csv"), *word], catch_exceptions=False)
     with pytest.raises(BadOption, match="say --items TABLE"):
         run(app, ["recommend", at("orders.csv"), "--out", at("x")], catch_exceptions=False)
     assert isinstance(item_numbers(as_records(shop()), "item"), dict)

@@ -347,7 +347,7 @@ def predict(
     attention: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a caption: HTML page of up to 24 records, each word beside where the decoder looked.", show_default=False)] = None,
     subtitles: Annotated[Path | None, typer.Option(metavar="DIR", help="Of a model that transcribes: folder for an SRT file of each record, named by its row.", show_default=False)] = None,
     lang: Annotated[str, typer.Option(help="Language of that page: en or zh.")] = "en",
-    k: Annotated[int, typer.Option("-k", metavar="NUMBER", help="Of a recommender: items for each user.")] = 10,
+    k: Annotated[int | None, typer.Option("-k", metavar="NUMBER", help="Of a recommender: items for each user. [default: 10]", show_default=False)] = None,
     items: New = None,
     download: Download = False,
 ) -> None:
@@ -362,9 +362,11 @@ def predict(
     Words(lang)  # a wrong language is told before anything is computed
     (model, records), talk = _opened(folder, table, download), Talk()
     if hasattr(model, "recommend"):
-        names, lines = cli_recommend.predict(model, records, k=k, items=items)
+        refused = {"--set": set_, "--attention": attention, "--subtitles": subtitles}
+        names, lines = cli_recommend.predict(model, records, k=10 if k is None else k, items=items, refused=refused)
         return write_lines(out, names, lines) if out else _print_csv(names, lines)
     _answering(model, folder)
+    _for_recommenders({"-k": k, "--items": items})
     if set_:
         model.tell_as(**ways_of(set_))
     if attention:
@@ -410,6 +412,7 @@ def evaluate(
     if hasattr(model, "recommend"):
         refused = {"--subsets": subsets, "--by": by, "--measures": measures}
         return cli_recommend.evaluate(model, records, items=items, json_=json_, html=html, lang=lang, refused=refused)
+    _for_recommenders({"--items": items})
     if not hasattr(model, "predict"):
         refused = {"--subsets": subsets, "--by": by, "--measures": measures}
         return cli_match.evaluate(model, records, json_=json_, html=html, lang=lang, refused=refused)
@@ -434,6 +437,15 @@ def _opened(place: Path, table: Path, download: bool) -> tuple[Any, Any]:
     from .opening import load
 
     return load(folder, download=download), records
+
+
+def _for_recommenders(options: dict[str, Any]) -> None:
+    """Refuse what only a recommender has a use for."""
+    from .errors import BadOption
+
+    for option, given in options.items():
+        if given is not None:
+            raise BadOption(f"{option} is for recommenders (polysense recommend), and this is none; leave it away")
 
 
 def _answering(model: Any, folder: Path) -> None:

@@ -56,12 +56,16 @@ def _begin(
     return taken, rows, later
 
 
-def predict(model: Any, records: Any, *, k: int, items: Path | None) -> tuple[list[str], Iterator[list[Any]]]:
+def predict(
+    model: Any, records: Any, *, k: int, items: Path | None, refused: Mapping[str, Any]
+) -> tuple[list[str], Iterator[list[Any]]]:
     """Header and lines: row, user where there is one, item_1 to item_k."""
-    if k < 1:
-        from .errors import BadOption
+    from .errors import BadOption
 
+    _refuse(refused)
+    if k < 1:
         raise BadOption(f"-k {k} must be 1 or more")
+    model.verbose = True
     answers = model.answers(records, k=k, items=items)
     named = records.column(model.user) if model.user in records.names else None
 
@@ -78,12 +82,9 @@ def evaluate(
     refused: Mapping[str, Any],
 ) -> None:
     """Judge a recommender on later interactions."""
-    from .errors import BadOption
     from .judge.recommended import as_text
 
-    for option, given in refused.items():
-        if given:
-            raise BadOption(f"{option} is for models that answer; a recommender has no use for it, leave it away")
+    _refuse(refused)
     model.verbose = True
     found = model.evaluate(records, items=items)
     if json_:
@@ -93,6 +94,14 @@ def evaluate(
         if items is None:
             print(f"{html} shows items by their ids; with --items TABLE it shows their pictures and texts", file=sys.stderr)
     print(as_text(found))
+
+
+def _refuse(options: Mapping[str, Any]) -> None:
+    from .errors import BadOption
+
+    for option, given in options.items():
+        if given:
+            raise BadOption(f"{option} is for models that answer; a recommender has no use for it, leave it away")
 
 
 def about(folder: Path, facts: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ import torch
 from . import keep_recommend, processes
 from .data import joined
 from .data.cache import Cache
-from .data.interactions import Histories, item_numbers, read_interactions
+from .data.interactions import Histories, item_numbers, name_of, read_interactions
 from .data.reading import ViewCells
 from .data.records import Records, as_records
 from .data.rows import whole
@@ -229,7 +229,9 @@ class Recommender(Estimator):
         )
         schema = guess(records, declared=dict(self.columns or {}), exclude=[self.item], views=self.views)
         if not schema.views:
-            raise BadTable(f"{records.source} has no column that describes an item, besides '{self.item}'")
+            raise BadTable(
+                f"{records.source} has no column that describes an item, besides '{self.item}'; add a name, a picture or numbers"
+            )
         talk.say(schema.describe())
         modality = {view.name: view.modality for view in schema.views}
         plan.check_views(list(modality))
@@ -319,7 +321,7 @@ class Recommender(Estimator):
         if not any(len(mine) > 1 for mine in train.items):
             raise BadTable(
                 "no user has two interactions to learn from, the one that validates aside; what comes after what cannot be "
-                "learned"
+                "learned: give longer histories, or later interactions that validate (--valid TABLE)"
             )
         single = sum(len(mine) < 2 for mine in whole.items)
         if single:
@@ -534,14 +536,15 @@ class Recommender(Estimator):
         if histories is None:
             if users is None:
                 raise BadOption("nobody is named; give users, or histories")
-            return [self.users_.get(str(user), np.zeros(0, int)) for user in users]
+            return [self.users_.get(name_of(user), np.zeros(0, int)) for user in users]
         place, found = {name: i for i, name in enumerate(all_.ids)}, []
         for row, history in enumerate(histories):
-            names = [str(name) for name in history]
+            names = [name_of(name) for name in history]
             unknown = [name for name in names if name not in place]
             if unknown:
                 raise BadTable(
-                    f"history {row} names the item '{unknown[0]}', which is in no table; give its row with items=TABLE"
+                    f"history {row} names the item '{unknown[0]}', which is in no table; give its row in a table of new items "
+                    "(--items TABLE)"
                 )
             found.append(np.array(list(dict.fromkeys(place[name] for name in names)), int))
         return found
@@ -553,6 +556,10 @@ class Recommender(Estimator):
         records, old = as_records(items), set(self.catalogue_.ids)
         numbers = item_numbers(records, self.item)
         new = [row for name, row in numbers.items() if name not in old]
+        Talk(self.verbose).say(
+            f"{records.source}: {counted(len(new), 'new item')}"
+            + (f"; {len(numbers) - len(new):,} known already, left as learned" if len(new) < len(numbers) else "")
+        )
         if not new:
             return self.catalogue_
         records = records.take(new)
@@ -575,7 +582,11 @@ class Recommender(Estimator):
         if "history" in records.names and "history" != self.user:
             told = [[] if is_empty(cell) else _ids(cell) for cell in records.column("history")]
             return self.recommend(histories=told, k=k, items=items)
-        return self.recommend(column_of(records, self.user), k=k, items=items)
+        users = column_of(records, self.user)
+        unknown = len({name_of(user) for user in users if not is_empty(user)} - set(self.users_))
+        if unknown:
+            Talk(self.verbose).say(f"{counted(unknown, 'user')} without a history here: what is popular is recommended")
+        return self.recommend(users, k=k, items=items)
 
     def evaluate(self, interactions: Any, *, items: Any = None, samples: int = 1000) -> dict[str, Any]:
         """Judge on later interactions: what each user took that was not known before.
@@ -714,7 +725,7 @@ class Recommender(Estimator):
 def _ids(cell: Any) -> list[str]:
     if isinstance(cell, (list, tuple)):
         return list(cell)
-    return [part.strip() for part in str(cell).split(";") if part.strip()]
+    return [part.strip() for part in name_of(cell).split(";") if part.strip()]
 
 
 def _some(right: Mapping[int, np.ndarray], seed: int) -> list[int]:

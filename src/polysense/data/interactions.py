@@ -5,7 +5,7 @@ U users, I items.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +78,9 @@ def read_interactions(
     weights, bad_weight = _numbers(records, weight, number) if weight else (np.ones(len(users)), {})
     empty = [row for row, pair in enumerate(zip(users, items, strict=True)) if is_empty(pair[0]) or is_empty(pair[1])]
     gone = dict.fromkeys(empty, "lacks its user or its item")
-    for row, name in enumerate(items):
-        if row not in gone and str(name) not in known:
+    names = [name_of(cell) for cell in items]
+    for row, name in enumerate(names):
+        if row not in gone and name not in known:
             gone[row] = f"names the item '{name}', which the items table does not have"
     gone |= {row: why for row, why in {**bad_time, **bad_weight}.items() if row not in gone}
     light = [row for row in np.flatnonzero(weights <= 0).tolist() if row not in gone]
@@ -91,11 +92,14 @@ def read_interactions(
             f"{records.source}: {counted(len(gone), 'interaction')} of {len(users):,} left out; the first is row {first}: it "
             f"{gone[first]}"
         )
+        said += _alike(names[first], known) if names[first] not in known else ""
         if len(gone) > max_bad * len(users):
             raise BadTable(f"{said}; correct the rows or the items table, or raise --max-bad")
         notes.append(said)
+    if time and (both := _mixed(records, time)):
+        notes.append(both)
     rows = np.array([row for row in np.argsort(order, kind="stable").tolist() if row not in gone], int)
-    found = _histories(rows, users, [known.get(str(name), -1) for name in items], weights, order)
+    found = _histories(rows, users, [known.get(name, -1) for name in names], weights, order)
     twice = len(rows) - sum(map(len, found.items))
     if twice:
         again = counted(twice, "interaction")
@@ -114,10 +118,11 @@ def _histories(
     rows: np.ndarray, users: Sequence[Any], items: Sequence[int], weights: np.ndarray, order: np.ndarray
 ) -> Histories:
     """Rows in their order -> histories; users in the order of the table."""
-    place = {name: u for u, name in enumerate(dict.fromkeys(str(users[row]) for row in np.sort(rows).tolist()))}
+    names = dict.fromkeys(name_of(users[row]) for row in np.sort(rows).tolist())
+    place = {name: u for u, name in enumerate(names)}
     found: list[dict[int, int]] = [{} for _ in place]
     for row in rows.tolist():
-        found[place[str(users[row])]].setdefault(items[row], row)
+        found[place[name_of(users[row])]].setdefault(items[row], row)
     taken = [np.array(list(mine.values()), int) for mine in found]
     return Histories(
         list(place), [np.array(list(mine), int) for mine in found], [weights[mine] for mine in taken],
@@ -133,16 +138,59 @@ def item_numbers(records: Records, item: str) -> dict[str, int]:
         BadTable: an id that is missing or stands twice.
     """
     numbers: dict[str, int] = {}
-    for row, name in enumerate(column_of(records, item)):
-        if is_empty(name):
+    for row, cell in enumerate(column_of(records, item)):
+        if is_empty(cell):
             raise BadTable(f"{records.source}: row {row} has no '{item}'; every item needs its id")
-        if str(name) in numbers:
-            both = f"rows {numbers[str(name)]} and {row}"
+        name = name_of(cell)
+        if name in numbers:
+            both = f"rows {numbers[name]} and {row}"
             raise BadTable(f"{records.source}: the item '{name}' stands in {both}; give each item one row")
-        numbers[str(name)] = row
+        numbers[name] = row
     if not numbers:
         raise BadTable(f"{records.source} holds no item")
     return numbers
+
+
+def name_of(cell: Any) -> str:
+    """What a user or an item is called, however its table holds it: a whole number that came as 7.0 is 7.
+
+    >>> name_of(7), name_of(7.0), name_of("7"), name_of("07"), name_of(7.5)
+    ('7', '7', '7', '07', '7.5')
+    """
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def _alike(name: str, known: Iterable[str]) -> str:
+    """A hint where the items table has the same id in another writing; empty where it has none.
+
+    >>> _alike(" 7.0", ["a", "007"])
+    " (it has '007'; write ids alike in both tables)"
+    """
+    def plain(text: str) -> str:
+        text = text.strip().casefold()
+        return (text.removesuffix(".0") if text.replace(".", "").isdigit() else text).lstrip("0")
+
+    found = next((one for one in known if plain(one) == plain(name)), None)
+    return f" (it has '{found}'; write ids alike in both tables)" if found is not None else ""
+
+
+def _mixed(records: Records, time: str) -> str:
+    """A remark on a column that holds numbers and dates."""
+    dates = [row for row, cell in enumerate(column_of(records, time)) if not is_empty(cell) and _is_date(cell)]
+    there = sum(not is_empty(cell) for cell in column_of(records, time))
+    if not 0 < len(dates) < there:
+        return ""
+    return (
+        f"{records.source}: column '{time}' holds {counted(len(dates), 'date')} and {there - len(dates):,} numbers; numbers are "
+        "read as seconds since 1970"
+    )
+
+
+def _is_date(cell: Any) -> bool:
+    try:
+        return number(cell) is None
+    except BadCell:
+        return True
 
 
 def to_time(cell: Any) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 from ..metrics.ranks import RECOMMENDATION
 from . import about
 from .draw import Axis, strip
-from .recommended import parts
+from .recommended import FEW, parts
 from .report import curves, frame
 from .words import Words
 
@@ -18,12 +18,11 @@ from .words import Words
 MAIN, TILES = "ndcg_at_10", ("ndcg_at_10", "hit_at_10", "mrr", "coverage")
 #: Items of a history, the latest first, and of what is recommended, that are shown of a user.
 TAKEN, SHOWN = 8, 10
-#: Users below which the intervals say little.
-FEW = 30
 
 WORDS = {
     "en": {
-        "title": "What is recommended: {source}", "nothing": "Nobody in this table took an item that could be recommended.",
+        "title": "What is recommended: {source}",
+        "nothing": "Nobody in this table took an item that could be recommended and was not taken before.",
         "right": "Of {users} users <b>{hit}</b> take one of the ten items that stand first for them <span class=\"spread\">"
                  "({range})</span>; {items} items are there to choose from.",
         "ahead_of": "In NDCG@10 it is ahead of {rival}, the strongest plain recommender, by {points}.",
@@ -60,7 +59,7 @@ WORDS = {
         "views": "views", "date": "date", "seed": "seed", "seconds": "CPU seconds", "picture": "picture of {name}",
     },
     "zh": {
-        "title": "推荐了什么：{source}", "nothing": "此表中没有人取过可推荐的物品。",
+        "title": "推荐了什么：{source}", "nothing": "此表中没有人取过可推荐、此前又未取过的物品。",
         "right": "{users} 名用户中，<b>{hit}</b> 取了排在前十的物品之一"
                  "（<span class=\"spread\">{range}</span>），可选物品 {items} 个。",
         "ahead_of": "NDCG@10 领先最强的简单推荐器（{rival}）{points}。",

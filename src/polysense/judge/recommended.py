@@ -13,9 +13,12 @@ import numpy as np
 
 from ..metrics import Draws, Resamples
 from ..metrics.ranks import RECOMMENDATION, coverage, judge_ranks, places
+from ..talk import counted
 
 #: Users whose scores are held at a time.
 BLOCK = 256
+#: Users below which the intervals say little.
+FEW = 30
 #: Names for people.
 WORDS = {
     "recommender": "the recommender", "network": "the network alone", "popularity": "popularity", "item_knn": "item-kNN",
@@ -90,7 +93,8 @@ def as_text(found: Mapping[str, Any]) -> str:
     lines, titles = [], {"all_items": "all items", "known_items": "known items only", "new_items": "new items only"}
     for name, part in parts(found).items():
         title = titles[name]
-        lines.append(f"{title}: {part['users']:,} users, {part['items']:,} items to choose from")
+        few = f"; too few to say: the intervals rest on {counted(part['users'], 'user')}" if part["users"] < FEW else ""
+        lines.append(f"{title}: {counted(part['users'], 'user')}, {counted(part['items'], 'item')} to choose from{few}")
         lines.append(f"  {'':<22}{'NDCG@10':<24}{'HR@10':<24}{'MRR':<9}{'coverage':<10}difference of NDCG@10")
         for name, one in {"recommender": part["scores"], **part["baselines"]}.items():
             lines.append(
@@ -98,7 +102,7 @@ def as_text(found: Mapping[str, Any]) -> str:
                 f"{one['mrr']['value']:<9.3f}{one['coverage']['value']:<10.2f}"
                 + (_gain(part["differences"][name]) if name in part["differences"] else "")
             )
-    return "\n".join(lines) or "nobody in this table took an item that could be recommended"
+    return "\n".join(lines) or "nobody in this table took an item that could be recommended and was not taken before"
 
 
 def _shown(score: Mapping[str, float]) -> str:
