@@ -230,7 +230,7 @@ class Recommender(Estimator):
         schema = guess(records, declared=dict(self.columns or {}), exclude=[self.item], views=self.views)
         if not schema.views:
             raise BadTable(
-                f"{records.source} has no column that describes an item, besides '{self.item}'; add a name, a picture or numbers"
+                f"{records.source} has no column that describes an item, besides '{self.item}'; add a name, a picture, numbers"
             )
         talk.say(schema.describe())
         modality = {view.name: view.modality for view in schema.views}

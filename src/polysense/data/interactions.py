@@ -181,8 +181,8 @@ def _mixed(records: Records, time: str) -> str:
     if not 0 < len(dates) < there:
         return ""
     return (
-        f"{records.source}: column '{time}' holds {counted(len(dates), 'date')} and {there - len(dates):,} numbers; numbers are "
-        "read as seconds since 1970"
+        f"{records.source}: column '{time}' holds {counted(len(dates), 'date')} and {there - len(dates):,} numbers; numbers "
+        "are read as seconds since 1970"
     )
 
 
