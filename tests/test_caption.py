@@ -318,7 +318,7 @@ def test_chinese_captions():
     ({"folds": 3}, "answers with words, and several texts have no average; leave --folds away"),
     ({"seeds": 3}, "several texts have no average; leave --seeds away"),
     ({"options": {"train.pseudo": 0.9}}, "has no probability for a whole record"),
-    ({"options": {"train.regressions": 0.5}}, "answers with words, which cannot be mixed"),
+    ({"task": "transcribe", "options": {"train.regressions": 0.5}}, "answers with words, which cannot be mixed"),
     ({"options": {"train.distil": 0.5}}, "teaches by its targets alone"),
 ])
 def test_what_does_not_suit_words_is_one_sentence(settings, message):

@@ -23,6 +23,8 @@ class Answers:
         classes: C names; none where answers are numbers.
         views: V names.
         task: that decodes them.
+        taken: of each text the row of the training table that it was taken from, None where the network wrote it; None where
+            no texts are taken.
     """
 
     records: Records
@@ -33,6 +35,14 @@ class Answers:
     classes: list[Any]
     views: list[str]
     task: Any = None
+    taken: list[int | None] | None = None
+
+    @property
+    def origins(self) -> list[str] | None:
+        """Of each text "network", or "training row 12" where it is that record's; None where no texts are taken."""
+        if self.taken is None:
+            return None
+        return ["network" if row is None else f"training row {row}" for row in self.taken]
 
     @property
     def probabilities(self) -> np.ndarray:

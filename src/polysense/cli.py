@@ -700,6 +700,7 @@ def _answer_lines(model: Any, answers: Any) -> tuple[list[str], Iterator[tuple[A
             names.append(name.replace("probability_", f"probability_{part.name}_", 1) if several else name)
             shown.append((part.columns.start or 0) + place)
     named = model.schema_.id_column if model.schema_.id_column in answers.records.names else None
+    origins = answers.origins or []
 
     def written(prediction: Any) -> list[Any]:
         return [part.task.write(one) for part, one in zip(parts, prediction if several else [prediction], strict=True)]
@@ -711,9 +712,10 @@ def _answer_lines(model: Any, answers: Any) -> tuple[list[str], Iterator[tuple[A
             said = model.task_decode(answers.answers[part])
             numbers = answers.answers[part][:, shown].astype(float).round(6).tolist() if shown else [[]] * len(rows)
             for row, own, one, p in zip(rows.tolist(), ids, said, numbers, strict=True):
-                yield (row, *own, *([None] * len(names) if row in dropped else [*written(one), *p]))
+                more = [origins[row]] if origins else []
+                yield (row, *own, *([None] * (len(names) + len(more)) if row in dropped else [*written(one), *p, *more]))
 
-    return ["row", *(["id"] if named else []), *names], lines()
+    return ["row", *(["id"] if named else []), *names, *(["origin"] if origins else [])], lines()
 
 
 def _print_csv(names: list[str], lines: Iterator[tuple[Any, ...]]) -> None:
@@ -742,6 +744,7 @@ def _about_model(folder: Path) -> str:
     from . import store
     from .judge.card import of_targets
     from .judge.evaluate import number, words
+    from .learn.consensus import sentence
     from .talk import counted
 
     facts, _ = store.load(folder)
@@ -758,6 +761,7 @@ def _about_model(folder: Path) -> str:
         *_tried(made.get("tried")),
         *([f"decoder writes with {facts['towers']['task.model']['name']}" + _tower(facts["towers"]["task.model"])]
           if "task.model" in facts["towers"] else []),
+        *([sentence(facts["regressions"])] if facts.get("answers") == "words" and facts["regressions"]["weight"] else []),
         *_deepened(made.get("deepened")),
         *_tuned(made.get("tuned")),
         *([made["quality"]] if made.get("quality") else []),

@@ -25,6 +25,7 @@ from .layers import Condition
 from .learn import beside, blend
 from .learn.beside import each, one_or_each
 from .learn.choose import encoder_again, full_name, tower_copies
+from .learn.consensus import Consensus
 from .learn.plan import Plan
 from .learn.resume import brief, content
 from .network import Encoders, Network
@@ -120,7 +121,9 @@ def _shares_told(share: Any) -> dict[str, Any]:
 def _shares_again(told: Mapping[str, Any], task: Any) -> Any:
     """Undo ``_shares_told``."""
     parts = task.parts()
-    return one_or_each(task, [blend.Share(**(told[part.name] if len(parts) > 1 else told)) for part in parts])
+    kinds = [Consensus if part.task.kind == "words" else blend.Share for part in parts]
+    each_told = [told[part.name] if len(parts) > 1 else told for part in parts]
+    return one_or_each(task, [kind(**one) for kind, one in zip(kinds, each_told, strict=True)])
 
 
 def _task_part(task: Any) -> dict[str, Any]:

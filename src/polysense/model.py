@@ -46,8 +46,9 @@ from .judge.facts import data_facts, fingerprint, made_facts, shown_made
 from .learn import beside, pseudo, quality
 from .learn.begin import begin
 from .learn.choose import full_name, suited
+from .learn.consensus import Consensus, Evidence, Speaker, evidence
 from .learn.deepen import deepen
-from .learn.features import Encoded, Views, answer, encode
+from .learn.features import Encoded, Views, encode
 from .learn.gather import Gathered, fit_conditions
 from .learn.job import Job
 from .learn.late import fit_late, fresh, out_of_fold, sentences
@@ -336,8 +337,8 @@ class Model(ClassifierMixin, Estimator):
 
     def _taken(self, job: Job, rows: np.ndarray, share: Any, least: float) -> pseudo.Taken:
         present, plain = job.found.present_NV[rows], only_of(job.found.plain, rows)
-        ours = job.task.restore(answer(job.network, encode(job.network, job.views, rows), present))
-        answers = beside.mixed(job.task, ours, job.rivals, share, plain, present)
+        speaker = Speaker(job.network, job.task, encode(job.network, job.views, rows))
+        answers = beside.mixed(job.task, speaker, job.rivals, share, plain, present)
         return pseudo.taken(job.task, answers, present, rows, least)
 
     def _deepen(self, job: Job) -> None:
@@ -386,7 +387,7 @@ class Model(ClassifierMixin, Estimator):
         valid, network = job.valid_rows, network or job.network
         tokens = encode(network, views, valid)
         return weigh_each(
-            job.task, job.aims, lambda mask: job.task.restore(answer(network, tokens, mask)), job.rivals,
+            job.task, job.aims, Speaker(network, job.task, tokens), job.rivals,
             job.found.plain, job.found.present_NV, valid, given=given,
         )
 
@@ -394,7 +395,7 @@ class Model(ClassifierMixin, Estimator):
         """Choose the regressions' share, judge the validation records, remember how it was made."""
         network, valid = job.network.cpu().eval(), job.valid_rows
         tokens = encode(network, job.views, valid) if len(valid) else {}
-        share = job.share or self._share(job, tokens)
+        share = self._share(job, tokens) if job.share is None or job.task.kind == "words" else job.share
         for line in beside.share_lines(job.task, share):
             job.talk.say(line)
         self._accept(keep.Learned(network, job.task, job.schema, job.plains, job.rivals, share, {
@@ -431,7 +432,7 @@ class Model(ClassifierMixin, Estimator):
     def _share(self, job: Job, tokens: Encoded) -> Any:
         """The regressions' share of the answers; ``tokens`` are of the validation records."""
         return beside.shares(
-            job.task, job.aims, lambda mask: job.task.restore(answer(job.network, tokens, mask)), job.rivals,
+            job.task, job.aims, Speaker(job.network, job.task, tokens), job.rivals,
             job.found.plain, job.found.present_NV, job.valid_rows, given=job.plan.training.regressions,
         )
 
@@ -524,6 +525,8 @@ class Model(ClassifierMixin, Estimator):
     def tell(self, records: Any, **how: Any) -> np.ndarray:
         """(N,) texts, their words chosen as is said here rather than as the model was told: ``decoding="beam", beams=8``.
 
+        They are the network's own; ``predict`` may answer with a text of a training record, see ``learn.consensus``.
+
         Args:
             how: of a task of words, such as decoding, beams, penalty, temperature, top_k, top_p, shortest, longest, no_repeat,
                 seed; see ``polysense list caption``.
@@ -535,21 +538,23 @@ class Model(ClassifierMixin, Estimator):
         return telling.tell(self.network_, self.task_, tokens, found.present_NV, how)
 
     def tell_as(self, **how: Any) -> Model:
-        """From here on choose words so in every answer, and in ``save``.
+        """From here on choose words so in every answer, and in ``save``: the network's own, no texts of training records.
 
         Args:
-            how: as in ``tell``.
+            how: as in ``tell``; nothing leaves words chosen as they were.
         """
         self._ready()
         self._check_words()
         task = telling.otherwise(self.task_, how)
         self.network_.become(task)
-        self.task_ = task
+        self.task_, self.regressions_ = task, Consensus(0.0, 0)
         self.options = {**(self.options or {}), **{f"task.{name}": value for name, value in how.items()}}
         return self
 
     def stream(self, record: Mapping[str, Any], **how: Any) -> Iterator[str]:
-        """The text of one record, word by word: ``for part in model.stream(record): print(part, end="")``.
+        """The network's text of one record, word by word: ``for part in model.stream(record): print(part, end="")``.
+
+        What ``predict`` takes from training records has no words one by one: together they are what ``tell`` gives.
 
         Args:
             how: as in ``tell``; a beam search cannot be streamed.
@@ -596,12 +601,12 @@ class Model(ClassifierMixin, Estimator):
         self._ready()
         records = self._some(records)
         cells, found, tokens = self._read(records, rivals=beside.needed(self.regressions_))
-        answers = self.task_.parts()[0].task.yardstick().constant(self.task_.nothing(), 0)
+        answers, taken = self.task_.parts()[0].task.yardstick().constant(self.task_.nothing(), 0), None
         if len(records):
-            answers = self._mixed(tokens, found.plain, found.present_NV)
+            answers, taken = self._said(tokens, found.plain, found.present_NV)
         return Answers(
             records, answers, found.present_NV, joined.faults(cells), self._remarks(records, cells),
-            classes=list(self.task_.classes), views=list(found.names), task=self.task_,
+            classes=list(self.task_.classes), views=list(found.names), task=self.task_, taken=taken,
         )
 
     def score(self, records: Any, y: Any = None) -> float:
@@ -738,7 +743,11 @@ class Model(ClassifierMixin, Estimator):
             found = {name: cells[name].values([row], PIXELS)[0] for name in images}
             return {name: value for name, value in found.items() if value is not None}
 
-        return with_strips(shown, rows, self.attention(records.take(rows)), pictures)
+        looked = [  # a text that was taken from elsewhere was not looked for
+            one if one is not None and one.text == said["prediction"] else None
+            for one, said in zip(self.attention(records.take(rows)), shown, strict=True)
+        ]
+        return with_strips(shown, rows, looked, pictures)
 
     def attention_page(self, records: Any, title: str = "", lang: str = "en", most: int = 24) -> str:
         """Texts of records, spread evenly over a table, with where each word looked, as one HTML page.
@@ -760,7 +769,7 @@ class Model(ClassifierMixin, Estimator):
             raise BadOption(f"the model (task {self.task_.name}) looks at no positions; task.decoder=attend and transformer do")
         rows = np.unique(np.linspace(0, len(records) - 1, min(most, len(records))).astype(int)).tolist()
         cells = read_cells(records, self.schema_)
-        said = self.predict(records.take(rows)) if rows else []
+        said = self.tell(records.take(rows)) if rows else []
         shown = [{"row": row, "prediction": str(text)} for row, text in zip(rows, said, strict=True)]
         return pages_of_words(with_cells(self._with_words(shown, records, cells), cells), title or records.source, lang)
 
@@ -780,10 +789,25 @@ class Model(ClassifierMixin, Estimator):
 
     def _mixed(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
         """(N, C): the network's answer and the regressions', by their shares, in the target's unit; (N,) of words."""
+        return self._said(tokens, plain, mask_NV)[0]
+
+    def _said(
+        self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray
+    ) -> tuple[np.ndarray, list[int | None] | None]:
+        """The answers, and of texts the training rows that they were taken from; None where none are taken."""
+        if self.task_.kind == "words":
+            found = self._evidence(tokens, plain, mask_NV)
+            answers, taken = beside.decided(self.task_, found, self.rivals_)
+            return answers, taken if beside.needed(self.regressions_) else None
         if self.several_:
-            return self.several_.mixed(tokens, plain, mask_NV, self.task_.nothing())
-        ours = self.task_.restore(answer(self.network_, tokens, mask_NV))
-        return beside.mixed(self.task_, ours, self.rivals_, self.regressions_, plain, mask_NV)
+            return self.several_.mixed(tokens, plain, mask_NV, self.task_.nothing()), None
+        speaker = Speaker(self.network_, self.task_, tokens)
+        return beside.mixed(self.task_, speaker, self.rivals_, self.regressions_, plain, mask_NV), None
+
+    def _evidence(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> list[Evidence]:
+        """What speaks for which text, of each record."""
+        speaker = Speaker(self.network_, self.task_, tokens)
+        return evidence(speaker, self.rivals_, self.regressions_, plain, mask_NV)
 
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
         cells = self._cells(records)

@@ -30,7 +30,7 @@ from typing import Any
 from .errors import BadOption, UnknownName
 
 #: Class attributes that are read from the source.
-_SAID = ("kind", "fusion", "training", "tuning")
+_SAID = ("kind", "fusion", "training", "tuning", "mixes")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class Entry:
     """What is known of an entry without importing it.
 
     Attributes:
-        kind, fusion, training, tuning: the class attributes of these names, where there are such: what a task's answers are,
-            and which fusion and options of train and tune suit it.
+        kind, fusion, training, tuning, mixes: the class attributes of these names, where there are such: what a task's answers
+            are, which fusion and options of train and tune suit it, and whether texts of training records may stand among
+            the answers.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Entry:
     fusion: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     tuning: Mapping[str, Any] = field(default_factory=dict)
+    mixes: bool = False
 
 
 class Registry:

@@ -307,10 +307,11 @@ def made(say: Words, facts: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in facts.items() if name not in _SHOWN}
     body = _parts(say, facts.get("parts", ()))
     for target, share in (facts.get("mixture") or {}).items():
-        if facts["answers"][target] == "words":
+        kind = facts["answers"][target]
+        if kind == "words" and not share:
             continue
         body += "<p>" + (f"{escape(target)}: " if target else "") + say(
-            "mixture_numbers" if facts["answers"][target] == "numbers" else "mixture",
+            {"numbers": "mixture_numbers", "words": "mixture_words"}.get(kind, "mixture"),
             network=say("percent", value=f"{100 * (1 - share):.0f}"),
             regressions=say("percent", value=f"{100 * share:.0f}"),
         ) + "</p>"

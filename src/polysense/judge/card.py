@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ..learn.consensus import sentence
 from ..metrics import LOWER_IS_BETTER, UNITS
 from ..talk import counted
 from .detail import too_few
@@ -270,6 +271,7 @@ def _what(facts: Mapping[str, Any]) -> str:
         f"{one['regressions']['weight']:.0%}."
         for one in each if _kind(one) != "words" for of in [f" for {_target(one)}" if len(each) > 1 else ""]
     ]
+    shares += [sentence(one["regressions"]) + "." for one in each if _kind(one) == "words" and one["regressions"]["weight"]]
     lines += ["", f"The views are joined by the fusion {_md(recipe['fusion'])}. {' '.join(shares)}"]
     return "\n".join(lines)
 

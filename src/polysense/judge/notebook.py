@@ -61,6 +61,10 @@ def model_html(
             )
             for name, kind, classes, share in targets if kind != "words"
         ),
+        *(
+            _row("answers", f"the text on which network ({1 - share:.0%}) and nearest training records ({share:.0%}) agree")
+            for _, kind, _, share in targets if kind == "words" and share
+        ),
         _row("records", f"{data['train']:,} for training, {data['valid']:,} for validation, from {_short(made['source'])}"),
         _row("made", f"{_short(made['date'])}, {made['cpu_seconds']:,} CPU seconds, seed {made['seed']}"),
     ]

@@ -1,7 +1,7 @@
 """The rivals beside a network, and the regressions' share of its answer: one of each for every target.
 
 A model of one target has one ``Rivals`` and one ``Share``; a model of several has a dict {target: ...} of them. Words have
-``Nearest`` in place of regressions; two texts cannot be mixed, so the network gives all of such an answer.
+``Nearest`` in place of regressions and ``Consensus`` in place of a share.
 N records, V views, A numbers of an answer.
 """
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from ..contracts import Part, Task
 from ..data.rows import only_of
-from . import blend
+from . import blend, consensus
+from .consensus import Consensus, Evidence, Speaker, evidence
 from .gather import Bar, Gathered
 from .nearest import Nearest
 from .rivals import Rivals, subsets_of
@@ -83,9 +84,10 @@ def train(
             def part(mine: np.ndarray, aim: Aim = aim) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
                 return only_of(found.plain, mine), found.present_NV[mine], aim.judged[mine]
 
+            more = {"rows": rows[aim.has_N[rows]]} if aim.task.kind == "words" else {}
             made.append(rivals_of(
                 aim, *part(rows[aim.has_N[rows]]), *part(valid_rows), views=found.names, seed=seed,
-                progress=lambda done, total: advance(1),
+                progress=lambda done, total: advance(1), **more,
             ))
     sampled = max((rivals.sampled or 0 for rivals in made), default=0)
     if sampled:
@@ -98,7 +100,7 @@ def rivals_of(aim: Aim, *records: Any, views: Sequence[str], seed: int, **more: 
 
     Args:
         records: features, presence and targets of training, then of validation.
-        more: ``progress`` of ``Rivals.train``.
+        more: ``progress`` of ``Rivals.train``; of words ``rows``.
     """
     yardstick, nothing = aim.yardstick, aim.task.nothing()
     if aim.task.kind == "words":
@@ -124,26 +126,39 @@ def load(tree: Mapping[str, Any]) -> Any:
 
 
 def shares(
-    task: Task, aims: Sequence[Aim], answer: Callable[[np.ndarray], np.ndarray], rivals: Any, plain: Mapping[str, Any],
+    task: Task, aims: Sequence[Aim], speaker: Speaker, rivals: Any, plain: Mapping[str, Any],
     present_NV: np.ndarray, rows: np.ndarray, *, given: float | None = None,
 ) -> Any:
     """The regressions' share of every target's answer: as given, or as validation chooses it.
 
     Args:
-        answer: mask of the rows -> the network's answers to them, in the targets' units.
+        speaker: the network, on the rows.
         plain, present_NV: of all records.
         rows: of validation; a target is judged on those that have it.
     """
-    if given is not None:
-        return one_or_each(task, [blend.Share(float(given)) for _ in aims])
     features, present = only_of(plain, rows), present_NV[rows]
-    return one_or_each(task, [
-        blend.choose(
-            lambda mask, part=aim.part: part.among(answer(mask)), mine, features, present, aim.judged[rows], aim.yardstick
-        )
-        if aim.task.kind != "words" else blend.Share(0.0)
-        for aim, (_, mine) in zip(aims, each(task, rivals), strict=True)
-    ])
+    made: list[Any] = []
+    for aim, (_, mine) in zip(aims, each(task, rivals), strict=True):
+        truth = aim.judged[rows]
+        if aim.task.kind == "words":
+            made.append(_of_words(aim, speaker, mine, features, present, truth, given))
+        elif given is not None:
+            made.append(blend.Share(float(given)))
+        else:
+            made.append(blend.choose(
+                lambda mask, part=aim.part: part.among(speaker(mask)), mine, features, present, truth, aim.yardstick
+            ))
+    return one_or_each(task, made)
+
+
+def _of_words(aim: Aim, speaker: Speaker, nearest: Nearest, *records: Any) -> Consensus:
+    """The share of the nearest records' texts: none where the task writes down what is there, or words are drawn by chance."""
+    *found, given = records
+    if not aim.task.mixes or given == 0:
+        return Consensus(0.0, 0)
+    if given is not None:
+        return Consensus(float(given))
+    return consensus.choose(speaker, nearest, *found, aim.yardstick)
 
 
 def share_lines(task: Task, shares: Any) -> list[str]:
@@ -151,6 +166,8 @@ def share_lines(task: Task, shares: Any) -> list[str]:
     lines = []
     for part, share in each(task, shares):
         if part.task.kind == "words":
+            if part.task.mixes:
+                lines.append(consensus.sentence(share))
             continue
         plain = "ridge" if part.task.kind == "numbers" else "logistic"
         of = f" for {part.name!r}" if part.name else ""
@@ -166,14 +183,17 @@ def needed(shares: Any) -> bool:
 
 
 def mixed(
-    task: Task, ours: np.ndarray, rivals: Any, shares: Any, plain: Mapping[str, Any], mask_NV: np.ndarray
+    task: Task, speaker: Speaker, rivals: Any, shares: Any, plain: Mapping[str, Any], mask_NV: np.ndarray
 ) -> np.ndarray:
-    """(N, A): the network's answers and the regressions', by their shares, in the targets' units.
+    """(N, A): the network's answers and the regressions', by their shares, in the targets' units; (N,) texts of words.
 
     Args:
-        ours: the network's, likewise.
+        speaker: the network, on these records.
     """
-    made = []
+    parts = task.parts()
+    if parts[0].task.kind == "words":
+        return decided(task, evidence(speaker, rivals, shares, plain, mask_NV), rivals)[0]
+    made, ours = [], speaker(mask_NV)
     for (part, rival), (_, share) in zip(each(task, rivals), each(task, shares), strict=True):
         mine = part.among(ours)
         if share.weight:
@@ -181,6 +201,11 @@ def mixed(
             mine = ((1 - share.weight) * mine + share.weight * theirs).astype(mine.dtype)
         made.append(mine)
     return made[0] if len(made) == 1 else np.hstack(made)
+
+
+def decided(task: Task, found: Sequence[Evidence], nearest: Nearest) -> tuple[np.ndarray, list[int | None]]:
+    """(N,) texts, and of each the row of the training table that it was taken from; None where the network wrote it."""
+    return consensus.decided(found, nearest.likeness(task.yardstick()))
 
 
 def settle(aims: Sequence[Aim], answers: np.ndarray, rows: np.ndarray) -> list[str]:

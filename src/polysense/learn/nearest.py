@@ -38,6 +38,8 @@ class Nearest:
         prior: the most frequent text: what is answered where nothing is present.
         ranking: views from best to worst, by the main measure on validation records.
         sampled: training records that are looked through, where that is fewer than there were; else None.
+        references: of each of them, the texts that are right; the first is what it says.
+        rows: their numbers in the training table.
     """
 
     kind = "words"
@@ -49,7 +51,9 @@ class Nearest:
         self.sampled: int | None = None
         self._scales: dict[str, Scale] = {}
         self._blocks: dict[str, Any] = {}
-        self._texts, self._present = np.zeros(0, object), np.zeros((0, len(self.views)), bool)
+        self._likeness: Any = None
+        self.references: list[tuple[str, ...]] = []
+        self.rows, self._present = np.zeros(0, int), np.zeros((0, len(self.views)), bool)
 
     @property
     def best_single(self) -> str:
@@ -72,7 +76,7 @@ class Nearest:
         cls, features: Features, present: np.ndarray, targets: np.ndarray, valid_features: Features | None = None,
         valid_present: np.ndarray | None = None, valid_targets: np.ndarray | None = None, *, views: Sequence[str],
         yardstick: Yardstick, prior: str, seed: int = 0, progress: Callable[[int, int], None] | None = None,
-        limit: int = MOST,
+        limit: int = MOST, rows: np.ndarray | None = None,
     ) -> Nearest:
         """Keep what is looked through, and rank the views.
 
@@ -86,13 +90,15 @@ class Nearest:
             seed: of the sample.
             progress: called with (subsets done, all of them).
             limit: training records above which a random sample is drawn.
+            rows: numbers of the training records in their table; None counts them.
         """
         self, present, targets = cls(views), np.asarray(present, bool), yardstick.targets(targets)
-        self.prior = prior
+        self.prior, rows = prior, np.arange(len(targets)) if rows is None else np.asarray(rows)
         if len(targets) > limit:
             chosen = np.sort(np.random.default_rng(seed).choice(len(targets), limit, replace=False))
             features, present, targets, self.sampled = only_of(features, chosen), present[chosen], targets[chosen], limit
-        self._texts, self._present = yardstick.answers([references[0] for references in targets]), present
+            rows = rows[chosen]
+        self.references, self.rows, self._present = [tuple(references) for references in targets], rows, present
         for v, view in enumerate(self.views):
             self._scales[view] = Scale.learn(features[view], np.flatnonzero(present[:, v]))
             self._blocks[view] = _kept(self._scales[view].apply(whole(features[view]), present[:, v]))
@@ -131,9 +137,24 @@ class Nearest:
             present: (B, V) bool, columns as in ``views``.
             filled: look among all training records; so is done for a record that lacks a view of the subset.
         """
+        places, _ = self.near(subset, features, present, 1, filled=filled)
+        out = np.full(len(places), self.prior, object)
+        known = places[:, 0] >= 0
+        out[known] = [self.references[place][0] for place in places[known, 0]]
+        return out
+
+    def near(
+        self, subset: Sequence[str], features: Features, present: np.ndarray, count: int, *, filled: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Places among the training records of the nearest ones (B, count), nearest first, -1 behind the last; their cosines.
+
+        Args:
+            subset, features, present, filled: as in ``answer``.
+            count: how many.
+        """
         key, present = self._key(subset), np.asarray(present, bool)
-        out = np.full(len(present), self.prior, object)
-        every = np.ones(len(self._texts), bool)
+        places, cosines = np.full((len(present), count), -1), np.zeros((len(present), count))
+        every = np.ones(len(self.references), bool)
         for some in slices(len(present)):
             here = present[some]
             mine = {
@@ -146,12 +167,15 @@ class Nearest:
             ):
                 rows, among = np.flatnonzero(asked_B), np.flatnonzero(among_n)
                 if len(rows) and len(among):
-                    near, known = self._near(mine, rows, among)
-                    out[some][rows[known]] = self._texts[among[near[known]]]
-        return out
+                    near, cosine, known = self._near(mine, rows, among, count)
+                    places[some][rows[known], : near.shape[1]] = among[near[known]]
+                    cosines[some][rows[known], : near.shape[1]] = cosine[known]
+        return places, cosines
 
-    def _near(self, mine: Mapping[str, Any], rows: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The place of the nearest of some training records, and which rows have anything to compare."""
+    def _near(
+        self, mine: Mapping[str, Any], rows: np.ndarray, among: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The places of the nearest of some training records, their cosines, and which rows have anything to compare."""
         dots = np.zeros((len(rows), len(among)))
         ours, theirs = np.zeros(len(rows)), np.zeros(len(among))
         for view, block in mine.items():
@@ -160,15 +184,25 @@ class Nearest:
             dots += product.toarray() if hasattr(product, "toarray") else product
             ours += _squares(asking)
             theirs += _squares(asked)
-        cosine = dots / np.sqrt(np.maximum(ours[:, None] * theirs, 1e-300))
-        return cosine.round(_NINE).argmax(1), ours > 0
+        cosine = (dots / np.sqrt(np.maximum(ours[:, None] * theirs, 1e-300))).round(_NINE)
+        if count == 1:
+            near = cosine.argmax(1)[:, None]
+        else:
+            near = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
+        return near, np.take_along_axis(cosine, near, 1), ours > 0
+
+    def likeness(self, yardstick: Any) -> Any:
+        """How alike texts are, see ``Texts.likeness``; made once."""
+        if self._likeness is None:
+            self._likeness = yardstick.likeness(self.references)
+        return self._likeness
 
     def state(self) -> dict[str, Any]:
         """Everything as a tree of JSON values and arrays."""
         return {
             "kind": self.kind, "views": list(self.views), "ranking": list(self.ranking), "sampled": self.sampled,
             "counts": [self.counts[subset] for subset in self.subsets], "prior": self.prior,
-            "texts": self._texts.tolist(), "present": self._present,
+            "references": [list(texts) for texts in self.references], "rows": self.rows.tolist(), "present": self._present,
             "scales": {
                 view: {"scale": one.scale} | ({} if one.mean is None else {"mean": one.mean})
                 for view, one in self._scales.items()
@@ -182,7 +216,8 @@ class Nearest:
         self = cls(state["views"])
         self.ranking, self.sampled, self.prior = list(state["ranking"]), state["sampled"], state["prior"]
         self.counts = dict(zip(self.subsets, state["counts"], strict=True))
-        self._texts, self._present = np.array([*state["texts"], None], object)[:-1], np.asarray(state["present"], bool)
+        self.references = [tuple(texts) for texts in state["references"]]
+        self.rows, self._present = np.array(state["rows"], int), np.asarray(state["present"], bool)
         self._scales = {view: Scale(one["scale"], one.get("mean")) for view, one in state["scales"].items()}
         self._blocks = {view: _unpacked(block) for view, block in state["blocks"].items()}
         return self

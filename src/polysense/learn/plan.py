@@ -221,7 +221,8 @@ class Plan:
 def _check_words(task: str, train: Mapping[str, Any]) -> None:
     """Refuse what mixes or compares answers number by number, which texts are not."""
     why = {
-        "pseudo": "has no probability for a whole record", "regressions": "answers with words, which cannot be mixed",
+        "pseudo": "has no probability for a whole record",
+        **({} if tasks.about(task).mixes else {"regressions": "answers with words, which cannot be mixed"}),
         "distil": "answers with words and teaches by its targets alone",
     }
     for name, reason in why.items():

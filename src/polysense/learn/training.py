@@ -57,7 +57,8 @@ class Training:
             alike, l from Beta(alpha, alpha) (Zhang et al. 2018, arXiv:1710.09412; 0.1 to 0.4 there), on the encoders' numbers
             of the views that both records have; 0 mixes none.
         regressions: share of the answer that the logistic regressions on the present views give, the
-            network giving the rest; None chooses it on the validation records.
+            network giving the rest; of a caption the share of the nearest training records' texts in what speaks for a
+            text; None chooses it on the validation records, 0 leaves the network alone.
         patience: epochs without a better validation loss before training stops, the best weights
             then being restored; 0 trains to the end.
         average: of how many of the best epochs, by validation loss, the weights are averaged at the end:

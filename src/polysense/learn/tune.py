@@ -140,7 +140,7 @@ def weigh(
         yardstick: says what the loss is: log loss of classes if None.
     """
     yardstick = yardstick or Classes()
-    words = yardstick.kind == "words"  # which cannot be mixed
+    words = yardstick.kind == "words"  # whose share is chosen at the end
     means = {} if words else losses(network, rivals, features, present_NV, labels, yardstick)
     share = Share(0.0) if words else chosen(means) if given is None else Share(float(given))
     mixed = network(present_NV)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..contracts import State, Task
@@ -30,12 +31,14 @@ class Words(Task):
     Class attributes:
         measures: of ``metrics.texts``; the first is the main one.
         looks: ``looked`` says something.
+        mixes: texts of training records may stand among the answers, see ``learn.consensus``.
         free: names of options that may change after learning: how words are chosen.
     """
 
     averages, late, forced = False, False, True
     measures: ClassVar[tuple[str, ...]] = CAPTION
     looks: bool = False
+    mixes: bool = False
     free: ClassVar[tuple[str, ...]] = ()
     normalise: str = "basic"
     longest: int
@@ -94,6 +97,11 @@ class Words(Task):
         """The pieces of a row, each as it is read, and "" for its end, if it has one."""
         long = list(numbers).index(STOP) if STOP in numbers else len(numbers)
         return [self.pieces.decode([number]) for number in numbers[:long]] + [""] * (long < len(numbers))
+
+    def held(self, head: nn.Module, fused: Tokens) -> tuple[Tensor, Tensor]:
+        """Texts that it holds likely, numbers of their words (B, S, L), and log p of each (B, S); here the answer alone."""
+        said_BL = self.answer(head, fused)
+        return said_BL[:, None], torch.zeros(len(said_BL), 1, device=said_BL.device)
 
     def stream(self, head: nn.Module, fused: Tokens) -> Iterator[Tensor]:
         """Words (B,) one after the other.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..vocabulary import STOP, Vocabulary
 from . import Words, references
 from .caption_large import BRIDGES, PRECISIONS, Writer
 from .caption_net import DECODERS
-from .caption_say import How, say, steps
+from .caption_say import How, held, say, steps
 
 DECODINGS = ("greedy", "beam", "sample")
 #: The value of ``task.decoder`` that takes a language model.
@@ -94,6 +95,7 @@ class Caption(Words):
         },
     }
     free = tuple(How.__dataclass_fields__)
+    mixes = True
 
     def __init__(
         self, *, decoder: str = "transformer", split: str = "word", vocabulary: int = 8_000, width: int = 192, depth: int = 2,
@@ -172,12 +174,16 @@ class Caption(Words):
 
     def answer(self, head: nn.Module, fused: Tokens) -> Tensor:
         """(B, longest) int64: numbers of the words, filled with ``STOP``."""
-        how, parts = self.how(), (fused.x, fused.mask, fused.weight, fused.place)
-        size = max(1, head.together // (how.beams if how.decoding == "beam" else 1))
-        return torch.cat([
-            say(head, Tokens(*(None if part is None else part[i : i + size] for part in parts)), how)
-            for i in range(0, len(fused.x), size)
-        ])
+        how = self.how()
+        return torch.cat([say(head, some, how) for some in _some(fused, head, how)])
+
+    def held(self, head: nn.Module, fused: Tokens) -> tuple[Tensor, Tensor]:
+        """Texts of a beam search; of a language model, to which they are dear, and of one that draws, the answer alone."""
+        if self.writer or self.decoding == "sample":
+            return super().held(head, fused)
+        how = replace(self.how(), decoding="beam")
+        parts = [held(head, some, how) for some in _some(fused, head, how)]
+        return torch.cat([words_BSL for words_BSL, _ in parts]), torch.cat([log_BS for _, log_BS in parts])
 
     def stream(self, head: nn.Module, fused: Tokens) -> Iterator[Tensor]:
         if self.decoding == "beam":
@@ -190,6 +196,14 @@ class Caption(Words):
     def how(self) -> How:
         """How words are chosen."""
         return How(**{name: getattr(self, name) for name in How.__dataclass_fields__})
+
+
+def _some(fused: Tokens, head: nn.Module, how: How) -> Iterator[Tokens]:
+    """As many records at a time as a decoder says together."""
+    parts = (fused.x, fused.mask, fused.weight, fused.place)
+    size = max(1, head.together // (how.beams if how.decoding == "beam" else 1))
+    for i in range(0, len(fused.x), size):
+        yield Tokens(*(None if part is None else part[i : i + size] for part in parts))
 
 
 def _each(fused: Tokens, words_BRL: Tensor) -> tuple[Tensor, Tensor, Tokens]:

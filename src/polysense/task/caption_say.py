@@ -42,7 +42,7 @@ class How:
 def say(decoder: Decoder, fused: Tokens, how: How) -> Tensor:
     """(B, longest) int64: the words of each record, filled with ``STOP``."""
     if how.decoding == "beam":
-        return _beam(decoder, fused, how)
+        return held(decoder, fused, how)[0][:, 0]
     words_BL = torch.full((len(fused.x), how.longest), STOP, device=fused.x.device)
     for i, (words_B, _) in enumerate(steps(decoder, fused, how)):
         words_BL[:, i] = words_B
@@ -128,8 +128,11 @@ def _largest(worth_BN: Tensor, size: int) -> Tensor:
     return places_BC.gather(1, order_BC[:, :size])
 
 
-def _beam(decoder: Decoder, fused: Tokens, how: How) -> Tensor:
-    """The likeliest of the texts that are held: log p / ((5 + L) / 6)^penalty (Wu et al. 2016, arXiv:1609.08144, eq. 14)."""
+def held(decoder: Decoder, fused: Tokens, how: How) -> tuple[Tensor, Tensor]:
+    """The likeliest texts (B, S, longest), best first, and log p of each (B, S).
+
+    Best by log p / ((5 + L) / 6)^penalty (Wu et al. 2016, arXiv:1609.08144, eq. 14).
+    """
     count, size = len(fused.x), how.beams
     first_S = torch.arange(count, device=fused.x.device).repeat_interleave(size)
     state = {key: value[first_S] for key, value in decoder.begin(fused).items()}
@@ -159,6 +162,6 @@ def _beam(decoder: Decoder, fused: Tokens, how: How) -> Tensor:
         over_S = over_S[came_S] | (words_S == STOP)
         if over_S.all():
             break
-    words_BL = torch.full((count, how.longest), STOP, device=fused.x.device)
-    words_BL[:, : said_SI.shape[1]] = said_SI[::size]
-    return words_BL
+    words_BSL = torch.full((count, size, how.longest), STOP, device=fused.x.device)
+    words_BSL[..., : said_SI.shape[1]] = said_SI.unflatten(0, (count, size))
+    return words_BSL, total_BS
