@@ -39,7 +39,8 @@ def told(n: int = 48, seed: int = 0) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def model():
-    return Model("words", task="caption", options=SMALL, cache=False).fit(told())
+    """The network alone; what the nearest records' texts add is tested in test_consensus."""
+    return Model("words", task="caption", options=SMALL | {"train.regressions": 0}, cache=False).fit(told())
 
 
 # --- the vocabulary ------------------------------------------------------------------------------
@@ -323,7 +324,7 @@ def test_chinese_captions():
 ])
 def test_what_does_not_suit_words_is_one_sentence(settings, message):
     with pytest.raises(BadOption) as caught:
-        Model("words", task="caption", cache=False, **settings).fit(told(16))
+        Model("words", **{"task": "caption", "cache": False} | settings).fit(told(16))
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 

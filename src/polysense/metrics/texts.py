@@ -272,7 +272,7 @@ class Likeness:
     two and no pair: cosine .4055^2 / (.4055^2 + 1.0986^2) = .1199, a quarter of it .0300.
 
     >>> Likeness([("red apple",), ("red car",), ("boat",)])(["red apple", "red car"]).round(4).tolist()
-    [[0.501, 0.0299], [0.0299, 0.501]]
+    [[0.5005, 0.0299], [0.0299, 0.5005]]
     """
 
     def __init__(self, texts: Sequence[Sequence[str]], measure: str = "cider", normalise: str = "basic") -> None:

@@ -17,8 +17,9 @@ from ..tokens import Tokens
 from ..vocabulary import START, STOP, UNKNOWN
 from .caption_net import Decoder, State
 
-#: Candidates above which a whole sort costs too much (a language model has 100,000s), and those kept beyond the beams for ties.
-_MANY, _SPARE = 100_000, 64
+#: Candidates above which a whole sort costs too much (a language model has 100,000s), those kept beyond the beams for ties, and
+#: decimals of a worth that count.
+_MANY, _SPARE, _NINE = 512, 64, 9
 #: A score that is never chosen, finite so that sums of it are.
 _NEVER = -1e9
 
@@ -122,9 +123,9 @@ def _largest(worth_BN: Tensor, size: int) -> Tensor:
     [[1, 3, 2]]
     """
     if worth_BN.shape[1] <= _MANY:
-        return worth_BN.sort(dim=-1, descending=True, stable=True).indices[:, :size]
+        return worth_BN.round(decimals=_NINE).sort(dim=-1, descending=True, stable=True).indices[:, :size]
     places_BC = worth_BN.topk(size + _SPARE).indices.sort(-1).values
-    order_BC = worth_BN.gather(1, places_BC).sort(dim=-1, descending=True, stable=True).indices
+    order_BC = worth_BN.gather(1, places_BC).round(decimals=_NINE).sort(dim=-1, descending=True, stable=True).indices
     return places_BC.gather(1, order_BC[:, :size])
 
 
@@ -142,7 +143,7 @@ def held(decoder: Decoder, fused: Tokens, how: How) -> tuple[Tensor, Tensor]:
     total_BS = torch.where(torch.arange(size, device=fused.x.device) > 0, _NEVER, 0.0).expand(count, size).double()
     long_S = torch.zeros_like(words_S)
     for _ in range(how.longest):
-        scores_SK, state = decoder.step(state, words_S)
+        before, (scores_SK, state) = state, decoder.step(state, words_S)
         log_SK = allowed(scores_SK, said_SI, how).double().log_softmax(-1)
         pieces = log_SK.shape[-1]
         # a text that is over goes on with nothing, at no cost
@@ -152,11 +153,12 @@ def held(decoder: Decoder, fused: Tokens, how: How) -> tuple[Tensor, Tensor]:
         next_BSK = total_BS[..., None] + log_SK.unflatten(0, (count, size))
         grown_BS1 = (long_S + ~over_S).view(count, size, 1)
         worth_BSK = next_BSK / ((5 + grown_BS1) / 6) ** how.penalty
-        best_BS = _largest(worth_BSK.round(decimals=9).flatten(1), size)
+        best_BS = _largest(worth_BSK.flatten(1), size)
         total_BS = next_BSK.flatten(1).gather(1, best_BS)
         came_S = (best_BS // pieces + torch.arange(count, device=best_BS.device)[:, None] * size).flatten()
         words_S = (best_BS % pieces).flatten()
-        state = {key: value[came_S] for key, value in state.items()}
+        # what a step left as it was is alike in all beams of a record
+        state = {key: value if value is before.get(key) else value[came_S] for key, value in state.items()}
         said_SI = torch.cat([said_SI[came_S], words_S[:, None]], 1)
         long_S = long_S[came_S] + ~over_S[came_S]
         over_S = over_S[came_S] | (words_S == STOP)
