@@ -398,7 +398,7 @@ def test_the_commands_know_words(run, tmp_path):
     assert code == 0, said
     assert "learning 'note', words: 4 different texts" in said and "nearest by" in said
     lines = run("predict", "m", "t.csv")[1].splitlines()
-    assert lines[0] == "row,prediction" and len(lines) == 61 and "of" in lines[1]
+    assert lines[0] == "row,prediction,origin" and len(lines) == 61 and "of" in lines[1]
     code, _, said = run(
         "predict", "m", "t.csv", "--set", "task.decoding=beam", "--attention", "looked.html", "--lang", "zh", "--out", "a.csv"
     )

@@ -115,8 +115,8 @@ def test_evidence_adds_up_and_the_network_keeps_what_it_wrote():
 POINTS = [Consensus(weight, count) for count in (1, 10) for weight in (SHARES if count == 1 else SHARES[1:])]
 
 
-def test_of_equal_points_half_and_half_is_chosen():
-    assert chosen(POINTS, np.ones((50, len(POINTS)))) == Consensus(0.5, 10) == chosen(POINTS, np.zeros((0, len(POINTS))))
+def test_of_equal_points_the_default_is_chosen():
+    assert chosen(POINTS, np.ones((50, len(POINTS)))) == Consensus(0.6, 10) == chosen(POINTS, np.zeros((0, len(POINTS))))
 
 
 @pytest.mark.parametrize("end", [Consensus(0.0, 1), Consensus(1.0, 1)])
@@ -136,12 +136,12 @@ def test_what_is_chosen_is_never_below_both_ends():
 
 
 def test_noise_does_not_choose():
-    """A point that is ahead by less than its standard error gives way to half and half; one that is far ahead does not."""
+    """A point that is ahead by less than its standard error gives way to the default; one that is far ahead does not."""
     rng = np.random.default_rng(0)
     gains = np.tile(rng.normal(size=(100, 1)), (1, len(POINTS)))
     gains[:, 3] += rng.normal(0.05, 1, 100) - 0.0
     gains[:, 3] += 0.05 - (gains[:, 3] - gains[:, 0]).mean()
-    assert chosen(POINTS, gains) == Consensus(0.5, 10)
+    assert chosen(POINTS, gains) == Consensus(0.6, 10)
     gains[:, 3] += 0.5
     assert chosen(POINTS, gains) == POINTS[3]
 

@@ -52,7 +52,7 @@ class Consensus:
         records: how many of the nearest speak.
     """
 
-    weight: float = 0.5
+    weight: float = 0.6
     records: int = 10
 
 
@@ -216,15 +216,15 @@ def choose(
 
 def chosen(points: Sequence[Consensus], gains_NP: np.ndarray) -> Consensus:
     """Of the points whose mean gain is not below that of the network, of the nearest record, nor, by more than the standard
-    error of the paired difference, of the best point, the one nearest to half and half of the most records (one standard error
+    error of the paired difference, of the best point, the one nearest to the default (one standard error
     rule: Breiman et al. 1984, "Classification and regression trees", section 3.4.3; so that noise does not choose).
 
     Args:
         gains_NP: of each validation record at each point; none leave the default.
 
-    >>> points = [Consensus(0.0, 1), Consensus(0.5, 10), Consensus(1.0, 1)]
+    >>> points = [Consensus(0.0, 1), Consensus(0.6, 10), Consensus(1.0, 1)]
     >>> chosen(points, np.array([[0.0, 0.5, 0.6], [1.0, 0.9, 0.8]]))
-    Consensus(weight=0.5, records=10)
+    Consensus(weight=0.6, records=10)
     >>> chosen(points, np.array([[0.9, 0.5, 0.6], [1.0, 0.9, 0.8]]))
     Consensus(weight=0.0, records=1)
     """
