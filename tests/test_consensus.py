@@ -270,3 +270,37 @@ def test_transcripts_stay_the_network_s_own():
     from polysense.task.transcribe import Transcribe
 
     assert not Transcribe.mixes and share_lines(Transcribe(), Consensus(0.0, 0)) == []
+
+
+# --- several models ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{"folds": 2}, {"seeds": 2}])
+def test_several_models_agree_on_a_text(how, tmp_path):
+    """Members vote with all that they hold; rows that texts are taken from are those of the whole table; it comes back."""
+    train, options = told(40), SMALL | {"train.epochs": 4, "train.regressions": 0.7}
+    many = Model("words", task="caption", options=options, cache=False, **how).fit(train)
+    assert many.valid_["scores"]["cider"]["value"] is not None and len(many.several_.models) == 2
+    if "folds" in how:
+        assert many.valid_["records"] == 40
+    records = told(12, 7) + [{"picture": None, "temperature": None, "place": None}]
+    found = many.answers(records)
+    assert found.answers[-1] == many.task_.nothing() and found.taken[-1] is None
+    for text, row in zip(found.answers, found.taken, strict=True):
+        assert row is None or train[row]["words"] == text
+    assert any(row is not None for row in found.taken)
+    assert [many.answers([one]).answers[0] for one in records[:3]] == found.answers[:3].tolist()
+    many.save(tmp_path / "model")
+    again = polysense.load(tmp_path / "model")
+    assert again.predict(records).tolist() == found.answers.tolist() and again.answers(records).taken == found.taken
+    assert again.tell_as(decoding="beam", beams=2).answers(records[:3]).origins is None
+    evaluation = many.evaluate(told(20, 3), samples=5)
+    assert evaluation["baselines"]["concat_logistic"]["cider"]["value"] is not None
+
+
+def test_members_without_a_share_vote_by_what_they_hold():
+    """Two members hold "a b" with .4 each and something else with .6: together "a b" has the most."""
+    likeness = Likeness([("a",)] * 4)
+    first, second = {"c d": (0.6, None), "a b": (0.4, None)}, {"e f": (0.6, None), "a b": (0.4, None)}
+    assert decide(first, likeness)[0] == "c d" and decide(second, likeness)[0] == "e f"
+    assert decide(together([(0.5, first), (0.5, second)]), likeness)[0] == "a b"

@@ -424,6 +424,8 @@ class Model(ClassifierMixin, Estimator):
         self, found: Gathered, tokens: Encoded, rows: np.ndarray, targets: Sequence[Any], say: Callable[[str], None]
     ) -> None:
         """What the task chooses on answers to validation records, or out of fold: thresholds. ``tokens`` are of these rows."""
+        if self.task_.kind == "words":
+            return
         answers = self._mixed(tokens, only_of(found.plain, rows), found.present_NV[rows])
         aims = beside.aims_of(self.task_, [targets[row] for row in rows])
         for line in beside.settle(aims, answers, np.arange(len(rows))):
@@ -534,8 +536,8 @@ class Model(ClassifierMixin, Estimator):
         Raises:
             BadOption: the answers are no words, or there is no such option.
         """
-        found, tokens = self._in_words(records)
-        return telling.tell(self.network_, self.task_, tokens, found.present_NV, how)
+        speaker, found, tokens = self._in_words(records)
+        return telling.tell(speaker.network_, speaker.task_, tokens, found.present_NV, how)
 
     def tell_as(self, **how: Any) -> Model:
         """From here on choose words so in every answer, and in ``save``: the network's own, no texts of training records.
@@ -546,7 +548,10 @@ class Model(ClassifierMixin, Estimator):
         self._ready()
         self._check_words()
         task = telling.otherwise(self.task_, how)
-        self.network_.become(task)
+        for one in self.several_.models if self.several_ else ():
+            one.tell_as(**how)
+        if not self.several_:
+            self.network_.become(task)
         self.task_, self.regressions_ = task, Consensus(0.0, 0)
         self.options = {**(self.options or {}), **{f"task.{name}": value for name, value in how.items()}}
         return self
@@ -559,8 +564,8 @@ class Model(ClassifierMixin, Estimator):
         Args:
             how: as in ``tell``; a beam search cannot be streamed.
         """
-        _, tokens = self._in_words([dict(record)])
-        return telling.stream(self.network_, self.task_, tokens, how)
+        speaker, _, tokens = self._in_words([dict(record)])
+        return telling.stream(speaker.network_, speaker.task_, tokens, how)
 
     def attention(self, records: Any, **how: Any) -> list[telling.Looked | None]:
         """Where the decoder looked before each word, of each record; None where a record has no view.
@@ -571,15 +576,16 @@ class Model(ClassifierMixin, Estimator):
         Raises:
             BadOption: the answers are no words, or the decoder looks at no positions.
         """
-        found, tokens = self._in_words(records)
-        return telling.looked(self.network_, self.task_, tokens, found.present_NV, how)
+        speaker, found, tokens = self._in_words(records)
+        return telling.looked(speaker.network_, speaker.task_, tokens, found.present_NV, how)
 
-    def _in_words(self, records: Any) -> tuple[Gathered, Encoded]:
-        """What is read of records whose answer is words."""
+    def _in_words(self, records: Any) -> tuple[Model, Gathered, Encoded]:
+        """The model that speaks, of several the first, and what it reads of records whose answer is words."""
         self._ready()
         self._check_words()
-        _, found, tokens = self._read(self._some(records), rivals=False)
-        return found, tokens
+        speaker = self.several_.models[0] if self.several_ else self
+        _, found, tokens = speaker._read(self._some(records), rivals=False)
+        return speaker, found, tokens
 
     def _check_words(self) -> None:
         if self.task_.kind != "words":
@@ -804,10 +810,14 @@ class Model(ClassifierMixin, Estimator):
         speaker = Speaker(self.network_, self.task_, tokens)
         return beside.mixed(self.task_, speaker, self.rivals_, self.regressions_, plain, mask_NV), None
 
-    def _evidence(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> list[Evidence]:
-        """What speaks for which text, of each record."""
+    def _evidence(
+        self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray, alone: bool = True
+    ) -> list[Evidence]:
+        """What speaks for which text, of each record; ``alone`` as in ``learn.consensus.evidence``."""
+        if self.several_:
+            return self.several_.evidence(tokens, plain, mask_NV, self.task_.nothing())
         speaker = Speaker(self.network_, self.task_, tokens)
-        return evidence(speaker, self.rivals_, self.regressions_, plain, mask_NV)
+        return evidence(speaker, self.rivals_, self.regressions_, plain, mask_NV, alone)
 
     def _read(self, records: Records, *, rivals: bool) -> tuple[dict[str, Cells], Gathered, Any]:
         cells = self._cells(records)

@@ -32,6 +32,7 @@ from .judge.each import by_target
 from .learn.begin import begin
 from .learn.beside import each, one_or_each
 from .learn.blend import Share
+from .learn.consensus import Consensus, Evidence, together
 from .learn.gather import Gathered
 from .learn.plan import check_several
 from .learn.resume import ours
@@ -105,6 +106,32 @@ class Rivals:
         return answers
 
 
+class Nearests(Rivals):
+    """The nearest record's text of several models: of the record's own model, or of the one that has the nearest of all."""
+
+    def __init__(self, each: Sequence[Any]) -> None:
+        super().__init__(each, [], 0)
+        self._likeness: Any = None
+
+    def answer(self, subset: Sequence[str], features: Mapping[str, Parts], present: np.ndarray, **more: Any) -> np.ndarray:
+        """(N,) texts, as one model's rivals answer."""
+        texts, best = np.full(len(present), self.prior, object), np.full(len(present), -np.inf)
+        for k, rows in next(iter(features.values())).asked(len(present)):
+            mine = {view: block.of(k, rows) for view, block in features.items()}
+            places, cosines = self.each[k].near(subset, mine, present[rows], 1, **more)
+            for row, place, cosine in zip(rows, places[:, 0], cosines[:, 0], strict=True):
+                if place >= 0 and cosine > best[row]:
+                    texts[row], best[row] = self.each[k].references[place][0], cosine
+        return texts
+
+    def likeness(self, yardstick: Any) -> Any:
+        """How alike texts are; the training records of all models tell how rare a word is."""
+        if self._likeness is None:
+            said = {row: texts for one in self.each for row, texts in zip(one.rows.tolist(), one.references, strict=True)}
+            self._likeness = yardstick.likeness([said[row] for row in sorted(said)])
+        return self._likeness
+
+
 def _add(answers_NC: np.ndarray, rows: np.ndarray, places: np.ndarray, given: np.ndarray, parts: Parts) -> None:
     share = 1.0 if parts.owner_N is not None else 1 / len(parts.parts)
     answers_NC[np.ix_(rows, places)] += share * given
@@ -167,6 +194,8 @@ class Several:
 
     def rivals(self) -> Any:
         """Of all of them, as one, for each target."""
+        if self.task.kind == "words":
+            return Nearests([model.rivals_ for model in self.models])
         places = [self._of_targets(model) for model in self.models]
         own = [each(model.task_, model.rivals_) for model in self.models]
         return one_or_each(self.task, [
@@ -177,6 +206,9 @@ class Several:
     def share(self) -> Any:
         """What the regressions give on average, for each target."""
         own = [[share for _, share in each(model.task_, model.regressions_)] for model in self.models]
+        if self.task.kind == "words":
+            weights, counts = zip(*((share.weight, share.records) for share, in own), strict=True)
+            return Consensus(float(np.mean(weights)), max(counts))
         return one_or_each(self.task, [
             Share(float(np.mean([share.weight for share in shares])), shares[0].kind) for shares in zip(*own, strict=True)
         ])
@@ -197,6 +229,23 @@ class Several:
             _add(answers, rows, places[k], self.models[k]._mixed(tokens.of(k, rows), mine, mask_NV[rows]), tokens)
         answers[~mask_NV.any(1)] = prior
         return answers
+
+
+    def evidence(self, tokens: Parts, plain: Mapping[str, Parts], mask_NV: np.ndarray, prior: str) -> list[Evidence]:
+        """What speaks for which text in all models together, or in each record's owner, whose texts are then pooled.
+
+        Members vote with all that they hold likely (minimum Bayes risk over a pooled list, as in ``learn.consensus``).
+        """
+        found: list[list[Evidence]] = [[] for _ in mask_NV]
+        for k, rows in tokens.asked(len(mask_NV)):
+            mine = {view: block.of(k, rows) for view, block in plain.items()}
+            held = self.models[k]._evidence(tokens.of(k, rows), mine, mask_NV[rows], alone=False)
+            for row, one in zip(rows, held, strict=True):
+                found[row].append(one)
+        return [
+            together([(1 / len(parts), one) for one in parts]) if mask_V.any() else {prior: (1.0, None)}
+            for parts, mask_V in zip(found, mask_NV, strict=True)
+        ]
 
 
 # --- learning ------------------------------------------------------------------------------------
@@ -245,6 +294,8 @@ def fit(model: Any, records: Any, y: Sequence[Any] | None, valid: Any, checkpoin
                 resume=resume and (folder / _slug(plan.name)).exists(),
             )
             one._elder = None
+            if one.task_.kind == "words" and (kind == "folds" or not made):  # rows of the whole table, not of its own records
+                one.rivals_.rows = plan.learned[one.rivals_.rows]
             if not made:
                 for view, name in one._encoders().items():
                     talk.say(f"{view} <- {name}")

@@ -49,7 +49,7 @@ class Consensus:
 
     Attributes:
         weight: 0..1; the network gives the rest. The default is for want of validation records.
-        records: how many of the nearest speak.
+        records: how many of the nearest speak; 0 where the network's own texts alone are wanted.
     """
 
     weight: float = 0.6
@@ -163,12 +163,16 @@ def decide(evidence: Evidence, likeness: Likeness) -> tuple[str, int | None]:
 
 
 def evidence(
-    speaker: Speaker, nearest: Nearest, share: Consensus, features: Mapping[str, Any], mask_NV: np.ndarray
+    speaker: Speaker, nearest: Nearest, share: Consensus, features: Mapping[str, Any], mask_NV: np.ndarray, alone: bool = True
 ) -> list[Evidence]:
-    """What speaks for which text, of each record with the views that the mask leaves."""
-    if not share.weight:
+    """What speaks for which text, of each record with the views that the mask leaves.
+
+    Args:
+        alone: the network's own text is the answer where the share is 0; among several models it is one of those it holds.
+    """
+    if not share.weight and (alone or not share.records):
         return [{str(text): (1.0, None)} for text in speaker(mask_NV)]
-    near = near_each(nearest, features, mask_NV, share.records)
+    near = near_each(nearest, features, mask_NV, share.records) if share.weight else [[]] * len(mask_NV)
     held = speaker.held(mask_NV) if share.weight < 1 else [{}] * len(near)
     return [
         together([

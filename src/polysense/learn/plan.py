@@ -100,7 +100,7 @@ def check_several(folds: int | None, seeds: int, tune: Any, task: str = "") -> s
     if folds is not None and seeds > 1:
         raise BadOption(f"folds={folds} and seeds={seeds} do not go together; give one of them")
     kind = "folds" if folds is not None else "seeds"
-    if task and tasks.about(task).kind == "words":
+    if task and tasks.about(task).kind == "words" and not tasks.about(task).mixes:
         raise BadOption(
             f"the task '{task}' answers with words, and several texts have no average; leave --{kind} away, or fit one model "
             "with each --seed"
