@@ -37,6 +37,8 @@ COUNTS = (1, 10)
 WARMTH = 0.1
 #: Validation records that choose, at most.
 JUDGES = 1000
+#: As many where a single text is dear.
+FEW_JUDGES = 200
 _SIX = 6  # decimals of what a text is worth that count: what differs beyond them is equal
 
 #: {text: how much speaks for it, and the training record that says it, or None where the network wrote it}
@@ -252,8 +254,9 @@ def gains(
 ) -> np.ndarray:
     """(N, P): the main measure of each record at each point, so weighted that its mean is the mean over the judged subsets."""
     known = np.flatnonzero(yardstick.known(judged))
-    if len(known) > JUDGES:
-        known = known[np.unique(np.linspace(0, len(known) - 1, JUDGES).astype(int))]
+    most = FEW_JUDGES if speaker.task.one_text else JUDGES
+    if len(known) > most:
+        known = known[np.unique(np.linspace(0, len(known) - 1, most).astype(int))]
     total_NP, subsets = np.zeros((len(judged), len(points))), 0
     likeness = nearest.likeness(yardstick)
     for subset in nearest.subsets:
@@ -274,7 +277,8 @@ def _said(
     rows: np.ndarray, likeness: Likeness,
 ) -> list[np.ndarray]:
     """What is said at each point to the rows that the mask leaves."""
-    own, held = speaker(mask_NV)[rows], speaker.held(mask_NV)
+    held = speaker.held(mask_NV)
+    own = [next(iter(held[row])) for row in rows] if speaker.task.one_text else speaker(mask_NV)[rows]
     near = near_each(nearest, features, mask_NV[rows], max(COUNTS))
     found = [np.empty(len(rows), object) for _ in points]
     for i, (row, theirs) in enumerate(zip(rows, near, strict=True)):

@@ -31,6 +31,7 @@ class Words(Task):
     Class attributes:
         measures: of ``metrics.texts``; the first is the main one.
         looks: ``looked`` says something.
+        one_text: what it holds likely is its answer alone.
         mixes: texts of training records may stand among the answers, see ``learn.consensus``.
         free: names of options that may change after learning: how words are chosen.
     """
@@ -39,6 +40,7 @@ class Words(Task):
     measures: ClassVar[tuple[str, ...]] = CAPTION
     looks: bool = False
     mixes: bool = False
+    one_text: bool = True
     free: ClassVar[tuple[str, ...]] = ()
     normalise: str = "basic"
     longest: int
