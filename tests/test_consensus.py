@@ -252,6 +252,16 @@ def test_subsets_are_judged_by_the_same_mixture(half):
     )
 
 
+def test_the_report_says_of_each_text_whose_it_is(half):
+    records = told(12, 3)
+    evaluation, found = half.evaluate(records, samples=5), half.answers(records)
+    assert [one["origin"] for one in evaluation["said"]] == [found.origins[one["row"]] for one in evaluation["said"]]
+    taken = next(one for one in evaluation["said"] if one["origin"] != "network")
+    row = taken["origin"].removeprefix("training row ")
+    assert f"taken from training row {row}" in half.report(evaluation, records) and told()[int(row)]["words"] == taken["prediction"]
+    assert f"取自训练记录第 {row} 行" in half.report(evaluation, records, lang="zh")
+
+
 def test_text_to_text_with_several_references_takes_any_of_them():
     rng = np.random.default_rng(0)
     records = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,15 @@ import numpy as np
 
 from .data.records import Records
 from .judge import notebook
+
+
+def origins_of(taken: Sequence[int | None]) -> list[str]:
+    """In words, from the rows of the training table that texts were taken from.
+
+    >>> origins_of([None, 12])
+    ['network', 'training row 12']
+    """
+    return ["network" if row is None else f"training row {row}" for row in taken]
 
 
 @dataclass
@@ -40,9 +50,7 @@ class Answers:
     @property
     def origins(self) -> list[str] | None:
         """Of each text "network", or "training row 12" where it is that record's; None where no texts are taken."""
-        if self.taken is None:
-            return None
-        return ["network" if row is None else f"training row {row}" for row in self.taken]
+        return None if self.taken is None else origins_of(self.taken)
 
     @property
     def probabilities(self) -> np.ndarray:

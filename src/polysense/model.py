@@ -15,7 +15,7 @@ import torch
 from sklearn.base import ClassifierMixin
 
 from . import keep, processes, several, telling
-from .answers import Answers
+from .answers import Answers, origins_of
 from .data import joined
 from .data.cache import Cache
 from .data.reading import Cells, read_cells
@@ -568,7 +568,7 @@ class Model(ClassifierMixin, Estimator):
         return telling.stream(speaker.network_, speaker.task_, tokens, how)
 
     def attention(self, records: Any, **how: Any) -> list[telling.Looked | None]:
-        """Where the decoder looked before each word, of each record; None where a record has no view.
+        """Where the decoder looked before each word of the network's own text, of each record; None where it has no view.
 
         Args:
             how: as in ``tell``.
@@ -786,12 +786,27 @@ class Model(ClassifierMixin, Estimator):
     ) -> dict[str, Any]:
         """Judge the given rows; ``tokens`` are of these rows, everything else is of all."""
         plain = only_of(found.plain, rows)
-        return evaluate_each(
+        result = evaluate_each(
             lambda mask: self._mixed(tokens, plain, mask), found.present_NV[rows], [targets[row] for row in rows],
             task=self.task_, views=found.names, rivals=self.rivals_, features=plain,
             groups=None if groups is None else _numbered([groups[row] for row in rows]), subsets=subsets,
             samples=samples, seed=self.seed, rows=rows.tolist(), by=by, measures=measures or {},
         )
+        if self.task_.kind == "words" and beside.needed(self.regressions_):
+            self._tell_origins([*result["said"], *result["mistakes"]], tokens, plain, found.present_NV[rows], rows.tolist())
+        return result
+
+    def _tell_origins(
+        self, shown: Sequence[dict[str, Any]], tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray, rows: list[int]
+    ) -> None:
+        """Say of the records that are shown whether their text was written or taken."""
+        at = np.array(sorted({rows.index(one["row"]) for one in shown}), int)
+        if not len(at):
+            return
+        _, taken = self._said(tokens.only(at), only_of(plain, at), mask_NV[at])
+        origins = dict(zip((rows[i] for i in at), origins_of(taken), strict=True))
+        for one in shown:
+            one["origin"] = origins[one["row"]]
 
     def _mixed(self, tokens: Encoded, plain: Mapping[str, Any], mask_NV: np.ndarray) -> np.ndarray:
         """(N, C): the network's answer and the regressions', by their shares, in the target's unit; (N,) of words."""

@@ -128,10 +128,18 @@ def _how_far(say: Words, one: Mapping[str, Any]) -> str:
     if "error" in one:
         return say("row_off", row=one.get("row"), error=f"{one['error']:+.4g}".replace("-", "−"))
     if "likeness" in one:
-        return say("row_like", row=one.get("row"), likeness=f"{one['likeness']:.2f}")
+        return say("row_like", row=one.get("row"), likeness=f"{one['likeness']:.2f}") + _origin(say, one.get("origin"))
     if "probability" not in one:
         return say("row_only", row=one.get("row"))
     return say("row_said", row=one.get("row"), probability=say("percent", value=_sure(one["probability"])))
+
+
+def _origin(say: Words, origin: str | None) -> str:
+    """Whether a text was written or taken; nothing where none is taken."""
+    if not origin:
+        return ""
+    row = origin.removeprefix("training row ")
+    return say("comma") + (say("written") if row == origin else say("taken_from", row=row))
 
 
 def _sure(probability: float) -> str:

@@ -277,6 +277,7 @@ WORDS["en"] |= {
     "errors_words": "The records on which the model is furthest off.", "off": "{truth} said to be {said}",
     "row_off": "row {row}, off by {error}",
     "mixture_numbers": "The answer is mixed: {network} network, {regressions} ridge regressions on the same views.",
+    "written": "written by the network", "taken_from": "taken from training row {row}",
     "mixture_words": "The answer is the text on which the network ({network}) and the nearest training records ({regressions}) "
                      "agree most; so it may be a text that a training record has.",
     "cider": "CIDEr", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "exact": "word for word", "wer": "WER", "cer": "CER",
@@ -334,6 +335,7 @@ WORDS["zh"] |= {
     "errors_lie": "一半的误差（回答减真值）在 {low} 与 {high} 之间，九成在 {least} 与 {most} 之间。",
     "errors_words": "模型偏差最大的记录。", "off": "{truth} 被答为 {said}", "row_off": "第 {row} 行，偏差 {error}",
     "mixture_numbers": "回答是混合的：网络占 {network}，同样视图上的岭回归占 {regressions}。",
+    "written": "由网络写出", "taken_from": "取自训练记录第 {row} 行",
     "mixture_words": "回答是网络（{network}）与最近的训练记录（{regressions}）最一致的文本；因此它可能就是某条训练记录的文本。",
     "cider": "CIDEr", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "exact": "一字不差", "wer": "词错误率", "cer": "字错误率",
     "token_accuracy": "给定前文时下一个词的正确率",
