@@ -18,7 +18,7 @@ from polysense.data.records import as_records
 from polysense.errors import BadColumn, BadModel, BadOption, BadTable, NotFitted
 from polysense.judge.recommended import judge_recommendations
 from polysense.learn.course import Course
-from polysense.learn.foretell import scored
+from polysense.learn.foretell import Judging, log_share, scored
 from polysense.learn.neighbours import Contents, Factors, Neighbours, Popularity, matrix
 from polysense.learn.shares import choose, standard
 from tiny import tiny_towers  # noqa: F401  (a fixture)
@@ -67,6 +67,15 @@ def test_a_taste_is_found_again_on_items_that_nobody_has_taken(fitted):
     for name in ("popularity", "item_knn", "factors"):  # they know nothing of new items
         gain = found["differences"][name]
         assert gain["low"] > 0 and gain["p"] < 0.01
+
+
+def test_the_best_epoch_is_what_answers(fitted):
+    """Its NDCG@10 on validation is found again with the vectors that are kept: all known items were looked at."""
+    all_, last = fitted.catalogue_, {user: mine[-1] for user, mine in fitted.users_.items() if len(mine) > 1}
+    histories = [fitted.users_[user][:-1] for user in last]
+    scores = scored(fitted.network_, all_.vectors_MIE, all_.vectors_MIE, histories) + log_share(all_.counts_I)
+    judging = Judging(histories, np.array(list(last.values())), all_.known_I)
+    assert max(epoch["valid_ndcg_at_10"] for epoch in fitted.history_) == pytest.approx(judging.gains(scores).mean())
 
 
 def test_alone_is_as_in_a_batch_and_padding_is_never_read(fitted):
