@@ -60,7 +60,7 @@ TUNED = {
         "task.model": "whisper-tiny-en", "task.tune": "lora", "tune.epochs": 3,
     }, "sound"),
     "letters-frozen": ("CTC on the frozen encoder, the same records", LETTERS, None),
-    "letters-tuned": ("CTC, encoder of Whisper tiny.en tuned", {**LETTERS, "tune.epochs": 3}, "sound"),
+    "letters-tuned": ("CTC, encoder of Whisper tiny.en tuned", {**LETTERS, "tune.epochs": 2}, "sound"),
 }
 #: Rows whose difference is told: what, beside what.
 PAIRS = (

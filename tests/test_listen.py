@@ -105,6 +105,17 @@ def test_words_ascend_and_lie_within_the_sound(tiny):
         assert all(word.start <= word.end for word in words)
 
 
+def test_words_that_go_before_change_what_is_written_and_are_not_repeated(tiny):
+    plain, told = (engine(tiny, language="en", beams=1, prompt=words) for words in ("", "Dr Ng"))
+    script = told.script
+    assert script.prompt("en", False, "Dr Ng") == [
+        script.tokens.token_to_id("<|startofprev|>"), *script.ids("Dr Ng"), *script.prompt("en", False)
+    ]
+    wave = noise(1.0)
+    assert plain.hear(wave)[0] != told.hear(wave)[0] and "Dr Ng" not in told.hear(wave)[0]
+    assert told.hear(np.zeros(HZ, np.float32)) == ("", [])
+
+
 def test_silence_has_no_words(tiny):
     made = engine(tiny)
     for wave in (np.zeros(0, np.float32), np.zeros(1, np.float32), np.zeros(3 * HZ, np.float32), noise(1, 1e-4)):

@@ -125,6 +125,18 @@ def test_a_record_says_the_same_alone_and_in_a_batch(plain, table, tmp_path):
     assert together == [plain.predict([one])[0] for one in asked] and together[1] == together[2] == ""
 
 
+def test_several_sounds_in_a_cell_of_which_some_are_silent(plain, learned, table, tmp_path):
+    """They follow each other in time; where all are silent there are no words."""
+    soundfile.write(tmp_path / "silent.wav", np.zeros(HZ), HZ)
+    silent, first, second = str(tmp_path / "silent.wav"), *(one["sound"] for one in table[1][:2])
+    asked = [{"sound": [silent, silent]}, {"sound": [first, silent, second]}, {"sound": [first]}]
+    for made in (plain, learned):
+        nothing, both, one = made.predict(asked).tolist()
+        assert nothing == "" and both == f"{one} {made.predict([{'sound': second}])[0]}".strip()
+        words = made.words(asked)
+        assert words[0] == [] and all(word.start >= 1.5 for word in words[1][len(words[2]) :])
+
+
 def test_pieces_are_cut_where_it_is_softest_and_silence_is_left_out(tiny_towers):
     """1 s of noise, 1.5 s of silence, 1 s of noise, windows of 2 s: the pieces stand where they are heard."""
     made = encoders.make("audio.pretrained", tower=str(tiny_towers("writer")), cut=True, positions=True)
@@ -219,6 +231,23 @@ def test_the_loss_by_hand(tiny_towers):
     assert task.loss(task.head(16), two, targets).tolist() == [0.0]
 
 
+def test_words_that_go_before_do_so_in_training_and_in_answers(tiny_towers, tmp_path):
+    """The loss by hand once more, behind the words; an answer is that of the engine that is told them."""
+    task = Transcribe(model=str(tiny_towers("writer")), tune="none", language="en", prompt="Dr Ng")
+    task.fit(["ab", "ba"])
+    heard, script = torch.randn(1, 100, 16), task.writer.script
+    before = script.prompt("en", False, "Dr Ng")
+    ids = before + script.ids("ab") + [script.end]
+    with torch.no_grad():
+        scores = task.writer.decoder.module(encoder_outputs=(heard,), decoder_input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        own = [-float(scores[i - 1, ids[i]]) for i in range(len(before), len(ids))]
+        one = Tokens(heard, torch.ones(1, 100, dtype=torch.bool))
+        assert float(task.loss(task.head(16), one, to_tensors(task.encode(["ab"])))[0]) == pytest.approx(sum(own) / len(own), rel=1e-5)
+    made = engine(find(str(tiny_towers("writer")), "audio"), "torch", language="en", beams=1, prompt="Dr Ng")
+    with torch.no_grad():
+        assert task.restore(task.answer(task.head(16), one).numpy())[0] == made.script.text(made.read(heard)[1])
+
+
 def test_what_does_not_help_is_left_out(tiny_towers, table, plain):
     """A rate at which nothing can be learned: the answers are those of Whisper as it is, and the folder holds no part of it."""
     pytest.importorskip("peft")
@@ -270,7 +299,7 @@ def test_killed_while_tuning_it_goes_on_to_the_same_bits(tiny_towers, table, lea
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ({"tune": "all"}, "'lora', 'decoder' or 'none'"), ({"lora": 0}, "lora"), ({"language": "zh"}, "task.model=whisper-base"),
+    ({"tune": "all"}, "'lora', 'decoder' or 'none'"), ({"lora": 0}, "lora"), ({"language": "zh"}, "task.model=whisper-base"), ({"prompt": "Dr Ng"}, "task.prompt='Dr Ng' is told to Whisper"),
     ({"model": "x", "beams": 4, "grams": 0.5}, "belong to CTC"),
 ])
 def test_options_that_cannot_be_are_refused(options, said):

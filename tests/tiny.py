@@ -162,7 +162,7 @@ def writer(folder: Path) -> Path:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-    special = ["endoftext", "startoftranscript", "en", "zh", "translate", "transcribe", "nospeech", "notimestamps", "0.00"]
+    special = ["endoftext", "startoftranscript", "en", "zh", "translate", "transcribe", "startofprev", "nospeech", "notimestamps", "0.00"]
     signs = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *(f"<|{name}|>" for name in special)]
     made = Tokenizer(models.BPE({sign: i for i, sign in enumerate(signs)}, []))
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()

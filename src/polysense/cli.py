@@ -467,6 +467,7 @@ def transcribe(
     translate: Annotated[bool, typer.Option("--translate", help="Write English whatever is spoken.")] = False,
     beams: Annotated[int, typer.Option(metavar="NUMBER", help="Hypotheses kept by the search; 1 is fastest.")] = 5,
     engine: Annotated[str, typer.Option(metavar="NAME", help="faster (faster-whisper), torch (transformers), or auto: the first where it can be.")] = "auto",
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="Words that go before, whose manner of writing Whisper follows: names, marks, 以下是普通话的句子。 for simplified signs.", show_default=False)] = "",
     download: Download = False,
 ) -> None:
     """Write down what is said in sound files; nothing is trained.
@@ -485,7 +486,7 @@ def transcribe(
     from .transcripts import heard, opened
 
     talk, bad, alike = Talk(), 0, len({file.stem for file in files}) < len(files)
-    made = opened(model, language=language, translate=translate, beams=beams, how=engine, download=download)
+    made = opened(model, language=language, translate=translate, beams=beams, how=engine, download=download, prompt=prompt)
     with talk.bar("transcribed", len(files)) as advance:
         for file in files:
             try:

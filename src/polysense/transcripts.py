@@ -45,7 +45,7 @@ class Transcript(NamedTuple):
 
 def transcribe(
     sounds: Iterable[Any], *, model: str | None = None, language: str = "auto", translate: bool = False, beams: int = 5,
-    engine: str = "auto", download: bool = False,
+    engine: str = "auto", download: bool = False, prompt: str = "",
 ) -> Iterator[Transcript]:
     """What is said in some sounds, one after the other, by Whisper as it is or by a model of one's own.
 
@@ -58,6 +58,8 @@ def transcribe(
         beams: hypotheses kept by the search.
         engine: "faster" (faster-whisper), "torch" (transformers), or "auto": the first where it can be.
         download: a hub id may be downloaded; otherwise nothing touches the network.
+        prompt: words that go before each piece, whose manner of writing Whisper follows: names, marks, 以下是普通话的句子。 for
+            simplified signs.
 
     Raises:
         BadRecord: a file cannot be read.
@@ -69,21 +71,24 @@ def transcribe(
     made = None
     for sound in sounds:
         if made is None:
-            made = opened(model, language=language, translate=translate, beams=beams, how=engine, download=download)
+            made = opened(
+                model, language=language, translate=translate, beams=beams, how=engine, download=download, prompt=prompt
+            )
         yield heard(made, sound)
 
 
 def opened(
     model: str | None = None, *, language: str = "auto", translate: bool = False, beams: int = 5, how: str = "auto",
-    download: bool = False,
+    download: bool = False, prompt: str = "",
 ) -> Any:
     """The engine that ``heard`` asks; arguments as of ``transcribe``, ``how`` being its engine."""
     if isinstance(beams, bool) or not isinstance(beams, int) or beams < 1:
         raise BadOption(f"beams={beams!r} must be a whole number of at least 1")
     if model is not None and store.is_model(Path(model).expanduser()):
-        return Fitted(model, {"language": language, "translate": translate, "beams": beams, "engine": how}, download)
+        asked = {"language": language, "translate": translate, "beams": beams, "engine": how, "prompt": prompt}
+        return Fitted(model, asked, download)
     found = find(named(model, language), "audio", download)
-    return engine(found, how, language=language, translate=translate, beams=beams)
+    return engine(found, how, language=language, translate=translate, beams=beams, prompt=prompt)
 
 
 def named(model: str | None, language: str = "auto") -> str:
@@ -145,7 +150,7 @@ class Fitted:
 
 
 #: What Whisper is asked for where nobody says otherwise.
-USUAL = {"language": "auto", "translate": False, "beams": 5, "engine": "auto"}
+USUAL = {"language": "auto", "translate": False, "beams": 5, "engine": "auto", "prompt": ""}
 
 
 def heard(made: Any, sound: Any) -> Transcript:

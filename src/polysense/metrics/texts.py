@@ -335,7 +335,9 @@ def _sums(name: str, said: Sequence[str], meant: Sequence[Sequence[str]]) -> np.
             found.append(min((edits(mine, cut(reference)), len(cut(reference))) for reference in references))
         return np.array(found, float)
     if name == "exact":
-        each = np.array([one in references for one, references in zip(said, meant, strict=True)], float)
+        each = np.array([
+            _signs(one) in map(_signs, references) for one, references in zip(said, meant, strict=True)
+        ], float)
     else:
         mine, theirs = [words_of(one) for one in said], [[words_of(one) for one in references] for references in meant]
         each = cider(mine, theirs) if name == "cider" else np.array(

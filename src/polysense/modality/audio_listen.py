@@ -29,6 +29,8 @@ FRAME = 0.02
 #: Whisper's own rule for silence (Radford 2022, section 4.5): sure that nobody speaks, and unsure of its words.
 _NOBODY, _UNSURE = 0.6, -1.0
 ENGINES = ("auto", "faster", "torch")
+#: Ids that may go before a text.
+BEFORE = 100
 
 
 def loops(text: str) -> bool:
@@ -49,13 +51,16 @@ class Engine:
         language: such as "en" or "zh"; "auto" lets the network tell, for each piece.
         translate: write English whatever is spoken.
         beams: hypotheses kept by the search; 1 takes the likeliest next token.
+        prompt: words that go before, whose manner of writing Whisper follows; empty for none.
     """
 
     #: Seconds that the network hears at a time.
     longest = LONGEST
 
-    def __init__(self, found: Found, *, language: str = "auto", translate: bool = False, beams: int = 5) -> None:
-        self.found, self.language, self.translate, self.beams = found, language, translate, beams
+    def __init__(
+        self, found: Found, *, language: str = "auto", translate: bool = False, beams: int = 5, prompt: str = ""
+    ) -> None:
+        self.found, self.language, self.translate, self.beams, self.prompt = found, language, translate, beams, prompt
 
     def hear(self, wave: np.ndarray) -> tuple[str, list[Word]]:
         """The text of a sound of any length, and its words; empty where nobody speaks."""
@@ -116,8 +121,9 @@ class Faster(Engine):
         parts, _ = self.model.transcribe(
             wave, language=None if self.language == "auto" else self.language,
             task="translate" if self.translate else "transcribe", beam_size=self.beams, temperature=0.0,
-            condition_on_previous_text=False, word_timestamps=True, no_repeat_ngram_size=no_repeat,
-            no_speech_threshold=_NOBODY, log_prob_threshold=_UNSURE, compression_ratio_threshold=None,
+            condition_on_previous_text=False, initial_prompt=self.prompt or None, word_timestamps=True,
+            no_repeat_ngram_size=no_repeat, no_speech_threshold=_NOBODY, log_prob_threshold=_UNSURE,
+            compression_ratio_threshold=None,
         )
         parts = list(parts)
         words = [Word(one.word.strip(), float(one.start), float(one.end)) for part in parts for one in part.words or ()]
@@ -195,12 +201,12 @@ class Own(Engine):
         language = self.language
         if language == "auto" and self.script.languages:
             language = max(self.script.languages, key=lambda name: float(first_V[self.script.languages[name]]))
-        return self.script.prompt(language, self.translate)
+        return self.script.prompt(language, self.translate, self.prompt)
 
     def prompts(self, heard_BTD: Tensor) -> list[list[int]]:
         """Ids before the texts of some pieces."""
         if self.language != "auto" or not self.script.languages:
-            return [self.script.prompt(self.language, self.translate)] * len(heard_BTD)
+            return [self.script.prompt(self.language, self.translate, self.prompt)] * len(heard_BTD)
         with torch.no_grad():
             first = torch.full((len(heard_BTD), 1), self.script.start, device=heard_BTD.device)
             scores_BV = self.network(encoder_outputs=(heard_BTD,), decoder_input_ids=first).logits[:, -1]
@@ -311,11 +317,13 @@ class Script:
             raise BadModel(f"tower '{self.name}': its tokenizer has no {token}; choose a Whisper that writes")
         return found
 
-    def prompt(self, language: str, translate: bool) -> list[int]:
-        """Ids before the text."""
+    def prompt(self, language: str, translate: bool, words: str = "") -> list[int]:
+        """Ids before the text; the last ``BEFORE`` of the words that go before it."""
+        before = [self._of("<|startofprev|>"), *self.ids(words)[-BEFORE:]] if words.strip() else []
         if not self.languages:
-            return [self.start, self.plain]
-        return [self.start, self.languages[language], self._of("<|translate|>" if translate else "<|transcribe|>"), self.plain]
+            return [*before, self.start, self.plain]
+        work = self._of("<|translate|>" if translate else "<|transcribe|>")
+        return [*before, self.start, self.languages[language], work, self.plain]
 
     def ids(self, text: str) -> list[int]:
         """A text's ids, with the space that Whisper writes before it."""

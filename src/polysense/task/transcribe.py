@@ -66,6 +66,7 @@ class Transcribe(Words):
             arXiv:2106.09685), "decoder" (all but the table of tokens) or "none".
         lora: rank of the factors.
         language: that Whisper is told, such as en or zh; auto lets it tell, for each piece.
+        prompt: words that go before each piece, whose manner of writing Whisper follows.
         split: pieces of a text: "character" or "subword".
         vocabulary: different pieces at most.
         normalise: of texts, for learning and judging: "basic" (small letters, no marks), "english" (Whisper's rules), "none".
@@ -96,7 +97,7 @@ class Transcribe(Words):
     def __init__(
         self, *, split: str = "character", vocabulary: int = 1000, normalise: str = "basic", beams: int = 1,
         words: str | None = None, grams: float = 0.0, order: int = 5, bonus: float = 0.0, model: str = "", tune: str = "lora",
-        lora: int = 16, language: str = "auto",
+        lora: int = 16, language: str = "auto", prompt: str = "",
     ) -> None:
         if split not in ("character", "subword"):
             raise BadOption(f"task.split='{split}' must be 'character' or 'subword'")
@@ -110,14 +111,15 @@ class Transcribe(Words):
                 raise BadOption(f"task.{name}={value!r} must be a number from -100 to 100")
         if tune not in LEARNS:
             raise BadOption(f"task.tune='{tune}' must be 'lora', 'decoder' or 'none'")
-        if not model and language != "auto":
-            raise BadOption(f"task.language='{language}' is told to Whisper; add --set task.model=whisper-base")
+        for name, value, usual in (("language", language, "auto"), ("prompt", prompt, "")):
+            if not model and value != usual:
+                raise BadOption(f"task.{name}={value!r} is told to Whisper; add --set task.model=whisper-base")
         if model and (words or grams or bonus):
             raise BadOption("task.words, task.grams and task.bonus belong to CTC; leave them or task.model away")
         if beams == 1 and (words or grams or bonus):
             raise BadOption("task.words, task.grams and task.bonus belong to the beam search; add --set task.beams=8")
-        self.model, self.tune, self.lora, self.language = model, tune, lora, language
-        self.writer = Writer(model, tune=tune, lora=lora, language=language, beams=beams) if model else None
+        self.model, self.tune, self.lora, self.language, self.prompt = model, tune, lora, language, prompt
+        self.writer = Writer(model, tune=tune, lora=lora, language=language, beams=beams, prompt=prompt) if model else None
         self.ready, self.at_once = bool(model), 8 if model else 0
         self.split, self.vocabulary, self.normalise, self.beams = split, vocabulary, normalise, beams
         self.words, self.grams, self.order, self.bonus = words, grams, order, bonus

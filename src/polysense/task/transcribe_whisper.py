@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import BadModel, BadOption
 from ..layers import safe
 from ..modality.audio_decoder import LEARNS, Decoder, find_whisper, open_decoder, reader, standing_in
-from ..modality.audio_listen import Own
+from ..modality.audio_listen import BEFORE, Own
 from ..subtitles import Word
 from ..tokens import Tokens
 from ..vocabulary import STOP, UNKNOWN, Vocabulary
@@ -94,6 +94,7 @@ class Writer:
         lora: rank of the factors.
         language: such as "en" or "zh"; "auto" lets the network tell, for each piece.
         beams: hypotheses kept by the search.
+        prompt: words that go before each piece.
 
     Attributes:
         download: a hub id may be downloaded.
@@ -101,8 +102,8 @@ class Writer:
         learned: {name: shape} of what has learned; empty as long as Whisper is as it is.
     """
 
-    def __init__(self, model: str, *, tune: str, lora: int, language: str, beams: int) -> None:
-        self.model, self.tune, self.lora, self.how = model, tune, lora, {"language": language, "beams": beams}
+    def __init__(self, model: str, *, tune: str, lora: int, **how: Any) -> None:
+        self.model, self.tune, self.lora, self.how = model, tune, lora, how
         self.download, self.carried = False, None
         self.learned: dict[str, list[int]] = {}
         self.known: dict[str, Any] = {}
@@ -154,7 +155,8 @@ class Writer:
     @property
     def room(self) -> int:
         """Tokens of a text at most."""
-        return self._plain.network.config.max_target_positions - 5
+        before = len(self.script.ids(self.how["prompt"])[-BEFORE:]) + 1 if self.how["prompt"] else 0
+        return self._plain.network.config.max_target_positions - 5 - before
 
     @property
     def signs(self) -> Signs:
