@@ -1,11 +1,15 @@
-"""A server on the loopback address that answers the few REST calls which ``ServerIndex`` makes of Qdrant, in memory.
+"""A server on the loopback address that answers the few REST calls which ``ServerIndex`` makes of Qdrant.
 
-It is no Qdrant: it holds polysense's side of the talk, spoken by the real client, not the real server's behaviour.
+It is not Qdrant's server: it holds polysense's side of the talk, spoken by the real client. What lies behind it is a dict, or
+Qdrant's own engine (qdrant-edge-py: the storage and search of the server, as a library), so that what the engine does with
+points, payloads, cosines and deletions is the real thing.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,8 +18,8 @@ import numpy as np
 
 
 class Server(ThreadingHTTPServer):
-    def __init__(self, key=None):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, key=None, handler=None):
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.collections, self.key, self.asked = {}, key, []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
@@ -47,13 +51,16 @@ class Handler(BaseHTTPRequestHandler):
         if rest == "exists":
             return self._reply({"exists": name in all_})
         if self.command == "PUT" and not rest:
-            all_[name] = {"vectors": body["vectors"], "points": {}}
+            all_[name] = self._made(body)
             return self._reply(True)
         if name not in all_:
             return self._reply(f"Collection `{name}` doesn't exist!", 404)
         return self._reply(getattr(self, "_" + (rest.replace("/", "_") or "about") + self.command)(all_[name], body))
 
     do_GET = do_POST = do_PUT = _go
+
+    def _made(self, body):
+        return {"vectors": body["vectors"], "points": {}}
 
     def _aboutGET(self, it, body):
         hnsw = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000}
@@ -107,9 +114,64 @@ class Handler(BaseHTTPRequestHandler):
         return {"id": point["id"], "payload": kept}
 
 
+class EngineHandler(Handler):
+    """The same with Qdrant's engine behind it; a shard in a folder for each collection."""
+
+    def _made(self, body):
+        import qdrant_edge as edge
+
+        wanted = edge.EdgeVectorParams(size=body["vectors"]["size"], distance=edge.Distance.Cosine)
+        folder = tempfile.mkdtemp(prefix="shard-")
+        shard = edge.EdgeShard.create(f"{folder}/shard", edge.EdgeConfig(vectors=wanted))
+        return {"vectors": body["vectors"], "shard": shard, "folder": folder}
+
+    def _points_countPOST(self, it, body):
+        import qdrant_edge as edge
+
+        return {"count": it["shard"].count(edge.CountRequest(exact=body.get("exact", True)))}
+
+    def _pointsPUT(self, it, body):
+        import qdrant_edge as edge
+
+        points = [edge.Point(one["id"], one["vector"], one["payload"]) for one in body["points"]]
+        it["shard"].update(edge.UpdateOperation.upsert_points(points))
+        return {"operation_id": 1, "status": "completed"}
+
+    def _pointsPOST(self, it, body):
+        return [self._shown(one) for one in it["shard"].retrieve(body["ids"], body.get("with_payload"), False)]
+
+    def _points_deletePOST(self, it, body):
+        import qdrant_edge as edge
+
+        it["shard"].update(edge.UpdateOperation.delete_points(body["points"]))
+        return {"operation_id": 2, "status": "completed"}
+
+    def _points_scrollPOST(self, it, body):
+        import qdrant_edge as edge
+
+        wanted = edge.ScrollRequest(offset=body.get("offset"), limit=body["limit"], with_payload=body.get("with_payload"))
+        points, after = it["shard"].scroll(wanted)
+        return {"points": [self._shown(one) for one in points], "next_page_offset": None if after is None else str(after)}
+
+    def _points_query_batchPOST(self, it, body):
+        import qdrant_edge as edge
+
+        found = []
+        for one in body["searches"]:
+            query = edge.Query.Nearest(one["query"]["nearest"])
+            wanted = edge.QueryRequest(limit=one["limit"], query=query, with_payload=one.get("with_payload"))
+            points = it["shard"].query(wanted)
+            found.append({"points": [{**self._shown(point), "version": 1, "score": point.score} for point in points]})
+        return found
+
+    @staticmethod
+    def _shown(point):
+        return {"id": str(point.id), "payload": point.payload}
+
+
 @contextmanager
-def serving(key=None):
-    server = Server(key)
+def serving(key=None, engine=False):
+    server = Server(key, EngineHandler if engine else Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -118,3 +180,7 @@ def serving(key=None):
         server.shutdown()
         server.server_close()
         thread.join()
+        for one in server.collections.values():
+            if "shard" in one:
+                one["shard"].close()
+                shutil.rmtree(one["folder"])

@@ -1,4 +1,4 @@
-"""The index on a server: the same answers as the one in a folder, through the real client and a loopback server."""
+"""The index on a server: the same answers as the one in a folder, through the real client and a loopback server, Qdrant's engine behind it."""
 
 import numpy as np
 import pytest
@@ -13,9 +13,12 @@ def some(n, width=6, seed=0):
     return np.random.default_rng(seed).normal(size=(n, width)).astype(np.float32)
 
 
-@pytest.fixture
-def server():
-    with serving() as running:
+@pytest.fixture(params=["in memory", "Qdrant's engine"])
+def server(request):
+    engine = request.param != "in memory"
+    if engine:
+        pytest.importorskip("qdrant_edge")
+    with serving(engine=engine) as running:
         yield running
 
 
