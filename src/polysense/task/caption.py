@@ -93,7 +93,7 @@ class Caption(Words):
     training = {
         "epochs": 10, "batch": 16, "average": 5,
         "decoder=language": {
-            "epochs": 5, "average": 0, "batch": 16, "drop": 0.0, "dim": 192, "rate": 2e-3, "dropout": 0.1, "input_dropout": 0.1,
+            "epochs": 5, "average": 3, "batch": 16, "drop": 0.0, "dim": 192, "rate": 2e-3, "dropout": 0.1, "input_dropout": 0.1,
         },
     }
     free = tuple(How.__dataclass_fields__)
