@@ -20,7 +20,7 @@ from polysense.learn.nearest import Nearest
 from polysense.metrics.texts import Texts
 from polysense.registry import tasks
 from polysense.task.caption_net import DECODERS, Decoder
-from polysense.task.caption_say import How, allowed, drawn, say, steps
+from polysense.task.caption_say import How, allowed, drawn, held, say, steps
 from polysense.tokens import Tokens
 from polysense.vocabulary import START, STOP, UNKNOWN, Vocabulary
 
@@ -100,6 +100,24 @@ def test_a_beam_finds_what_the_likeliest_word_misses():
     assert say(decoder, record(), How(longest=4)).tolist() == [[3, 5, STOP, STOP]]
     assert say(decoder, record(), How("beam", beams=3, penalty=0.0, longest=4)).tolist() == [[4, STOP, STOP, STOP]]
     assert say(decoder, record(), How("beam", beams=1, longest=4)).tolist() == say(decoder, record(), How(longest=4)).tolist()
+
+
+def test_records_that_are_over_change_nothing_for_the_others():
+    """Some texts end at once, some never: each record's beams and their log p are what they are for it alone."""
+    torch.manual_seed(1)
+    decoder = DECODERS["show-tell"](8, 9, width=16, dropout=0.0).eval()
+    with torch.no_grad():
+        decoder.enter.weight.mul_(30)
+        decoder.words_KW.mul_(4)
+    x, how = torch.randn(24, 1, 8), How("beam", beams=3, longest=12)
+    many = Tokens(x, torch.ones(24, 1, dtype=torch.bool))
+    with torch.inference_mode():
+        words_BSL, log_BS = held(decoder, many, how)
+        for b in range(24):
+            own_SL, own_S = (part[0] for part in held(decoder, Tokens(x[b : b + 1], many.mask[:1]), how))
+            assert torch.equal(own_SL, words_BSL[b]) and torch.allclose(own_S, log_BS[b])
+    long_B = (words_BSL[:, 0] != STOP).sum(1)
+    assert len(long_B.unique()) > 3 and long_B.max() == 12 and (log_BS < 0).all()
 
 
 def test_a_length_penalty_favours_longer_texts():

@@ -134,36 +134,45 @@ def held(decoder: Decoder, fused: Tokens, how: How) -> tuple[Tensor, Tensor]:
 
     Best by log p / ((5 + L) / 6)^penalty (Wu et al. 2016, arXiv:1609.08144, eq. 14).
     """
-    count, size = len(fused.x), how.beams
-    first_S = torch.arange(count, device=fused.x.device).repeat_interleave(size)
+    size, device = how.beams, fused.x.device
+    first_S = torch.arange(len(fused.x), device=device).repeat_interleave(size)
     state = {key: value[first_S] for key, value in decoder.begin(fused).items()}
-    words_S = torch.full((count * size,), START, device=fused.x.device)
-    said_SI, over_S = words_S[:, None][:, :0], torch.zeros_like(words_S, dtype=torch.bool)
+    words_S = torch.full((len(first_S),), START, device=device)
+    said_SI, over_S, long_S = words_S[:, None][:, :0], torch.zeros_like(words_S, dtype=torch.bool), torch.zeros_like(words_S)
     # all beams of a record are alike at first: only the first one counts
-    total_BS = torch.where(torch.arange(size, device=fused.x.device) > 0, _NEVER, 0.0).expand(count, size).double()
-    long_S = torch.zeros_like(words_S)
-    for _ in range(how.longest):
+    total_BS = torch.where(torch.arange(size, device=device) > 0, _NEVER, 0.0).expand(len(fused.x), size).double()
+    words_BSL = torch.full((len(fused.x), size, how.longest), STOP, device=device)
+    all_BS, rows_B = total_BS.clone(), torch.arange(len(fused.x), device=device)  # records that are not over yet
+    for i in range(how.longest):
         before, (scores_SK, state) = state, decoder.step(state, words_S)
-        log_SK = allowed(scores_SK, said_SI, how).double().log_softmax(-1)
-        pieces = log_SK.shape[-1]
-        # a text that is over goes on with nothing, at no cost
-        stays_K = torch.full((pieces,), _NEVER, dtype=log_SK.dtype, device=log_SK.device)
-        stays_K[STOP] = 0.0
-        log_SK = torch.where(over_S[:, None], stays_K, log_SK)
+        log_SK = _going_on(allowed(scores_SK, said_SI, how).double().log_softmax(-1), over_S)
+        count, pieces = len(rows_B), log_SK.shape[-1]
         next_BSK = total_BS[..., None] + log_SK.unflatten(0, (count, size))
         grown_BS1 = (long_S + ~over_S).view(count, size, 1)
         worth_BSK = next_BSK / ((5 + grown_BS1) / 6) ** how.penalty
         best_BS = _largest(worth_BSK.flatten(1), size)
         total_BS = next_BSK.flatten(1).gather(1, best_BS)
-        came_S = (best_BS // pieces + torch.arange(count, device=best_BS.device)[:, None] * size).flatten()
+        came_S = (best_BS // pieces + torch.arange(count, device=device)[:, None] * size).flatten()
         words_S = (best_BS % pieces).flatten()
         # what a step left as it was is alike in all beams of a record
         state = {key: value if value is before.get(key) else value[came_S] for key, value in state.items()}
         said_SI = torch.cat([said_SI[came_S], words_S[:, None]], 1)
         long_S = long_S[came_S] + ~over_S[came_S]
         over_S = over_S[came_S] | (words_S == STOP)
-        if over_S.all():
-            break
-    words_BSL = torch.full((count, size, how.longest), STOP, device=fused.x.device)
-    words_BSL[..., : said_SI.shape[1]] = said_SI.unflatten(0, (count, size))
-    return words_BSL, total_BS
+        on_B = ~over_S.view(count, size).all(1)
+        if i + 1 == how.longest or 2 * int(on_B.sum()) <= count:  # half of them are over: go on with the others
+            words_BSL[rows_B, :, : i + 1], all_BS[rows_B] = said_SI.unflatten(0, (count, size)), total_BS
+            on_S = on_B.repeat_interleave(size)
+            if not on_B.any():
+                break
+            state = {key: value[on_S] for key, value in state.items()}
+            rows_B, total_BS = rows_B[on_B], total_BS[on_B]
+            words_S, said_SI, over_S, long_S = words_S[on_S], said_SI[on_S], over_S[on_S], long_S[on_S]
+    return words_BSL, all_BS
+
+
+def _going_on(log_SK: Tensor, over_S: Tensor) -> Tensor:
+    """A text that is over goes on with nothing, at no cost."""
+    stays_K = torch.full(log_SK.shape[-1:], _NEVER, dtype=log_SK.dtype, device=log_SK.device)
+    stays_K[STOP] = 0.0
+    return torch.where(over_S[:, None], stays_K, log_SK)
