@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 import polysense
 from polysense import Recommender
@@ -21,7 +22,6 @@ from polysense.learn.course import Course
 from polysense.learn.foretell import Judging, log_share, scored
 from polysense.learn.neighbours import Contents, Factors, Neighbours, Popularity, matrix
 from polysense.learn.shares import choose, standard
-from tiny import tiny_towers  # noqa: F401  (a fixture)
 
 KINDS = ("fish", "tool", "fruit", "song")
 PLAIN = {"text": "text.plain"}

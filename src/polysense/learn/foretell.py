@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class Judging:
     right_B: np.ndarray
     known_I: np.ndarray
 
-    @property
+    @cached_property
     def open_BI(self) -> np.ndarray:
         """Items that each may be recommended: known ones, not taken yet."""
         found = np.tile(self.known_I, (len(self.histories), 1))
