@@ -86,6 +86,11 @@ def halves(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     return train, [row for row in rows if row["group"] not in ours]
 
 
+def key_of(row: dict[str, str]) -> str:
+    """Folder and name of a sound: names alone occur twice."""
+    return "/".join(Path(row["sound"]).with_suffix("").parts[-2:])
+
+
 def as_it_is(name: str, rows: list[dict[str, str]]) -> None:
     """Ask a Whisper for every test sound that it was not asked for before; the file is written after each tenth."""
     from polysense.transcripts import heard, opened
@@ -95,7 +100,7 @@ def as_it_is(name: str, rows: list[dict[str, str]]) -> None:
     known = json.loads(place.read_text()) if place.is_file() else {}
     made = opened(tower, language="en", beams=beams, how=how)
     for i, row in enumerate(rows):
-        if (key := Path(row["sound"]).stem) not in known:
+        if (key := key_of(row)) not in known:
             begun = time.process_time()
             found = heard(made, row["sound"])
             known[key] = {"said": found.text, "cpu": time.process_time() - begun, "seconds": found.seconds}
@@ -157,7 +162,7 @@ def _answers(model: Any, test: list[dict[str, str]]) -> dict[str, dict[str, Any]
     begun = time.process_time()
     said = model.predict([{"sound": row["sound"]} for row in test]).tolist()
     each = (time.process_time() - begun) / len(test)
-    return {Path(row["sound"]).stem: {"said": text, "cpu": each} for row, text in zip(test, said, strict=True)}
+    return {key_of(row): {"said": text, "cpu": each} for row, text in zip(test, said, strict=True)}
 
 
 def _search(task: Any, train: list[dict[str, str]], weight: float) -> None:
@@ -175,7 +180,7 @@ def lines(train: list[dict[str, str]], test: list[dict[str, str]]) -> str:
     from polysense.metrics import Resamples
     from polysense.metrics.texts import TRANSCRIPT, Texts
 
-    spoken = {Path(row["sound"]).stem: row for row in test}
+    spoken = {key_of(row): row for row in test}
     found = [
         "| | records | WER | CER | word for word | WER, numbers alike | CPU s a second of sound |",
         "|---|---|---|---|---|---|---|",
@@ -183,6 +188,8 @@ def lines(train: list[dict[str, str]], test: list[dict[str, str]]) -> str:
 
     def line(what: str, said: dict[str, dict[str, Any]]) -> None:
         keys = [key for key in spoken if key in said]
+        if not keys:
+            return
         groups = [spoken[key]["group"] for key in keys]
         answers, targets = [said[key]["said"] for key in keys], [(spoken[key]["text"],) for key in keys]
         scores = Texts(TRANSCRIPT).judge(answers, targets, Resamples(len(keys), groups=groups)).scores()
@@ -275,7 +282,7 @@ def whole(rows: list[dict[str, str]]) -> str:
 
     as_it_is("tiny", rows)
     known = json.loads((OUT / "tiny.json").read_text())
-    keys = {Path(row["sound"]).stem: row for row in rows}
+    keys = {key_of(row): row for row in rows}
     scores = Texts(TRANSCRIPT).judge(
         [known[key]["said"] for key in keys], [(row["text"],) for row in keys.values()],
         Resamples(len(keys), groups=[row["group"] for row in keys.values()]),
