@@ -6,7 +6,7 @@ Radford et al. 2022, arXiv:2212.04356. Letters: B records, N texts, S pieces of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,11 @@ class Listening(nn.Module):
         self.names = {safe(name): name for name in writer.learned}
         self.parts = nn.ParameterDict({key: nn.Parameter(writer.begun(name)) for key, name in self.names.items()})
 
-    def at_work(self, work: Any) -> Any:
-        """What ``work(engine)`` gives while what has learned stands in for what has not."""
+    def at_work(self, device: torch.device, work: Callable[[Own], Any]) -> Any:
+        """What ``work(engine)`` gives on that device while what has learned stands in for what has not."""
         engine = self._writer.engine(any(".lora_" in name for name in self.names.values()))
+        if next(engine.network.parameters()).device != device:
+            engine.network.to(device)
         parts = {name: self.parts[key] for key, name in self.names.items()}
         return standing_in(engine.network, parts, lambda: work(engine))
 
@@ -232,7 +234,9 @@ class Writer:
         words_NL = words_BRL[may_BR]
         words_NL = F.pad(words_NL[:, : int((words_NL != STOP).sum(1).max())], (0, 1))  # and the end, which is 0
         real_NL = torch.arange(words_NL.shape[1], device=words_NL.device) <= (words_NL != STOP).sum(1, keepdim=True)
-        scores_NLK, aim_NL = head.at_work(lambda engine: _told(engine, x_BSPD[row_N, 0], words_NL))
+        scores_NLK, aim_NL = head.at_work(
+            fused.x.device, lambda engine: _told(engine, x_BSPD[row_N, 0], words_NL)
+        )
         loss_NL = F.cross_entropy(scores_NLK.transpose(1, 2), aim_NL, reduction="none") * real_NL
         right_NL = (scores_NLK.argmax(-1) == aim_NL) & real_NL
         return tuple(
@@ -253,7 +257,7 @@ class Writer:
             return rows
 
         with torch.no_grad():
-            rows = head.at_work(said)
+            rows = head.at_work(fused.x.device, said)
         found = torch.full((len(rows), max([1, *map(len, rows)])), STOP, device=fused.x.device)
         for row, ids in zip(found, rows, strict=True):
             row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
@@ -282,7 +286,7 @@ class Writer:
             return found
 
         with torch.no_grad():
-            return head.at_work(heard)
+            return head.at_work(fused.x.device, heard)
 
     def fits(self, view: str, encoder: Any) -> None:
         """Refuse an encoder of a sound whose positions are not those that this decoder learned to read.
@@ -295,7 +299,7 @@ class Writer:
         if theirs != self.known["sha256"] or not getattr(encoder, "cut", False):
             raise BadOption(
                 f"view '{view}': the decoder of task.model={self.model} reads what its own encoder hears, all of it; leave "
-                f"--encoder {view}=... and the options of '{view}' away"
+                f"--encoder {view}=..., the options of '{view}' and --quality away"
             )
 
 
