@@ -229,6 +229,31 @@ def test_towers_are_tuned_and_never_end_below_the_frozen_solution(tiny_towers, t
         Recommender(**settings, tune="txt").fit(early, shop())
 
 
+def test_killed_while_towers_are_tuned_it_goes_on_to_the_same_bits(tiny_towers, tmp_path, monkeypatch):  # noqa: F811
+    early, _ = orders(40)
+    options = FAST | {"recommend.epochs": 2, "tune.epochs": 2, "tune.rate": 1e-3, "tune.batch": 16, "train.checkpoint": 0}
+    settings = {"encoders": {"text": f"text.pretrained:{tiny_towers('text')}"}, "options": options, "tune": "text"}
+    whole = Recommender(**settings).fit(early, shop())
+    real, steps = Course.step, []
+
+    def killed(self, *args):
+        steps.append(len(self.network.memory))  # there is one while the tower moves
+        if sum(steps) > 3:
+            raise KeyboardInterrupt
+        return real(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Course, "step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Recommender(**settings).fit(early, shop(), checkpoints=tmp_path / "f")
+    assert list((tmp_path / "f").glob("tune-*"))
+    again = Recommender(**settings).fit(early, shop(), checkpoints=tmp_path / "f", resume=True)
+    same = {key: value for key, value in again.made_["tuned"].items() if key != "cpu_seconds"}
+    assert same == {key: value for key, value in whole.made_["tuned"].items() if key != "cpu_seconds"}
+    ours, theirs = again.network_.state_dict(), whole.network_.state_dict()
+    assert set(ours) == set(theirs) and all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
 def test_validation_never_leaks_the_future():
     rows = [{"user": "a", "item": f"i{i}", "t": t} for i, t in ((3, 30), (1, 10), (2, 20), (1, 40))]
     rows += [{"user": u, "item": f"i{i}", "t": t} for u, i, t in (("b", 4, "2024-01-02"), ("c", 5, 15), ("c", 6, 35))]
