@@ -467,7 +467,7 @@ def transcribe(
     translate: Annotated[bool, typer.Option("--translate", help="Write English whatever is spoken.")] = False,
     beams: Annotated[int, typer.Option(metavar="NUMBER", help="Hypotheses kept by the search; 1 is fastest.")] = 5,
     engine: Annotated[str, typer.Option(metavar="NAME", help="faster (faster-whisper), torch (transformers), or auto: the first where it can be.")] = "auto",
-    prompt: Annotated[str, typer.Option(metavar="TEXT", help="Words that go before, whose manner of writing Whisper follows: names, marks, 以下是普通话的句子。 for simplified signs.", show_default=False)] = "",
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="Words that go before, whose names and manner of writing Whisper may follow; on short sounds it may add to what is said.", show_default=False)] = "",
     download: Download = False,
 ) -> None:
     """Write down what is said in sound files; nothing is trained.

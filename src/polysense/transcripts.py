@@ -58,8 +58,8 @@ def transcribe(
         beams: hypotheses kept by the search.
         engine: "faster" (faster-whisper), "torch" (transformers), or "auto": the first where it can be.
         download: a hub id may be downloaded; otherwise nothing touches the network.
-        prompt: words that go before each piece, whose manner of writing Whisper follows: names, marks, 以下是普通话的句子。 for
-            simplified signs.
+        prompt: words that go before each piece, whose names and manner of writing Whisper may follow; on short sounds it may
+            add to what is said.
 
     Raises:
         BadRecord: a file cannot be read.

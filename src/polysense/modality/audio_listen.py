@@ -126,8 +126,11 @@ class Faster(Engine):
             compression_ratio_threshold=None,
         )
         parts = list(parts)
-        words = [Word(one.word.strip(), float(one.start), float(one.end)) for part in parts for one in part.words or ()]
-        return "".join(part.text for part in parts), [word for word in words if word.text]
+        words = [
+            Word(one.word.replace("\ufffd", "").strip(), float(one.start), float(one.end))
+            for part in parts for one in part.words or ()
+        ]
+        return "".join(part.text for part in parts).replace("\ufffd", ""), [word for word in words if word.text]
 
 
 class Own(Engine):
