@@ -89,17 +89,20 @@ def test_by_its_soft_words_alone_it_learns_four_texts_by_heart(writer):
     """Nothing but the projector moves, and every record is said to the word."""
     texts = ["red apple", "person getting haircut", "flag of Norway", "violin"]
     torch.manual_seed(0)
-    seen, (words, real) = Tokens(torch.randn(4, 1, 32), torch.ones(4, 1, dtype=torch.bool)), asked(writer, texts)
+    seen, (words, real) = Tokens(torch.randn(4, 1, 192), torch.ones(4, 1, dtype=torch.bool)), asked(writer, texts)
     words, real = words[:, : int(real.sum(1).max())], real[:, : int(real.sum(1).max())]
-    head = writer.head(32).train()
-    optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.0)
-    for _ in range(40):
-        loss = (head.judge(seen, words, real)[0] * real).sum() / real.sum()
+    head = writer.head(192).train()
+    optimiser = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=0.0)
+    falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, total_iters=50)
+    for _ in range(50):
+        loss = ((head.judge(seen, words, real)[0] * real).sum(1) / real.sum(1)).mean()
         if loss < 0.05:
             break
         optimiser.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimiser.step()
+        falling.step()
     with torch.inference_mode():
         said = say(head.eval(), seen, How(longest=8))
     assert [writer.tongue.decode(row) for row in said.tolist()] == texts
