@@ -367,13 +367,13 @@ def test_a_network_trained_from_scratch_is_trained_anew_for_each_fold():
 
 
 def test_a_late_fusion_refuses_answers_that_it_cannot_combine():
-    from polysense.network import _fits
+    from polysense.network import check_fits
 
     task = tasks.make("classify")
     task.kind = "numbers"
     with pytest.raises(BadOption, match="fusion 'product' combines classes, and task 'classify' answers numbers; choose another"):
-        _fits(made("product"), task)
-    _fits(made("convex"), task)
+        check_fits(made("product"), task)
+    check_fits(made("convex"), task)
 
 
 def test_folds_of_one_group_are_refused():

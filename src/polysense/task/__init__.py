@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,6 +35,9 @@ class Words(Task):
         one_text: what it holds likely is its answer alone.
         mixes: texts of training records may stand among the answers, see ``learn.consensus``.
         free: names of options that may change after learning: how words are chosen.
+
+    Attributes:
+        writer: the pretrained network that writes, if one does: ``download``, ``carried``, ``known``, ``files``, ``deepen``.
     """
 
     averages, late, forced = False, False, True
@@ -45,6 +49,7 @@ class Words(Task):
     normalise: str = "basic"
     longest: int
     pieces: Vocabulary
+    writer: Any = None
 
     def learn(self, values: Sequence[Any], split: str, size: int) -> None:
         """Learn the pieces and the most frequent text; part of ``fit``.
@@ -68,6 +73,20 @@ class Words(Task):
     def load(self, state: State) -> None:
         self.records, self.texts, self.frequent = state["records"], state["texts"], state["frequent"]
         self.pieces = Vocabulary().load(state["vocabulary"])
+
+    def allow(self, *, download: bool = False, carried: Path | None = None) -> None:
+        if self.writer:
+            self.writer.download, self.writer.carried = download, carried
+
+    @property
+    def tower(self) -> dict[str, Any] | None:
+        return self.writer.known if self.writer else None
+
+    def files(self) -> dict[str, Path]:
+        return self.writer.files() if self.writer else {}
+
+    def deepen(self, on: bool) -> bool:
+        return self.writer is not None and self.writer.deepen(on)
 
     def about(self, target: str | None) -> str:
         return (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,20 +136,6 @@ class Caption(Words):
         super().load(state)
         if self.writer:
             self.pieces = self.writer.load(state["language"]).tongue
-
-    def deepen(self, on: bool) -> bool:
-        return self.writer is not None and self.writer.deepen(on)
-
-    def allow(self, *, download: bool = False, carried: Path | None = None) -> None:
-        if self.writer:
-            self.writer.download, self.writer.carried = download, carried
-
-    @property
-    def tower(self) -> dict[str, Any] | None:
-        return self.writer.known if self.writer else None
-
-    def files(self) -> dict[str, Path]:
-        return self.writer.files() if self.writer else {}
 
     def encode(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
         """{"words": (B, R, L) int64}, R the most references of a record; nothing but ``STOP`` where there is none."""

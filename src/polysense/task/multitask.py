@@ -54,7 +54,7 @@ class Multitask(Task):
         self._names = [one["target"] for one in targets or ()]
         self._tasks: list[Task] = [tasks.make(one["task"], **one.get("options", {})) for one in targets or ()]
         self._weight = _weights(weights, self._names) if targets else {}
-        self._places: list[slice] = []
+        self._places = [slice(0)] * len(self._names)  # of an answer; known once it has learned
         for name in ("averages", "late"):
             setattr(self, name, all(getattr(task, name) for task in self._tasks))
         self.needs_positions = any(task.needs_positions for task in self._tasks)

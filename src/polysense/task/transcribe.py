@@ -163,20 +163,6 @@ class Transcribe(Words):
         if self.writer:
             self.pieces, self.width = self.writer.load(state["whisper"]).signs, self.writer.width
 
-    def allow(self, *, download: bool = False, carried: Path | None = None) -> None:
-        if self.writer:
-            self.writer.download, self.writer.carried = download, carried
-
-    @property
-    def tower(self) -> dict[str, Any] | None:
-        return self.writer.known if self.writer else None
-
-    def files(self) -> dict[str, Path]:
-        return self.writer.files() if self.writer else {}
-
-    def deepen(self, on: bool) -> bool:
-        return self.writer is not None and self.writer.deepen(on)
-
     @property
     def pace(self) -> str:
         return "decoder" if self.tune == "decoder" else "factors"
