@@ -2,11 +2,11 @@
 
     python bench/kill.py [ROUNDS] [--seed N] [--kind model|recommender]
 
-Each round is a fit of made-up records (of a recommender: items, with made-up users) with a frozen encoder, a trainable one with
-running means, and a table, in a process of its own that writes a checkpoint after every batch and then replaces an older model. It is killed at a
-random moment of the whole fit, or (every third time) while it saves, and started again with resume until it ends;
-every second time it is killed once more on its way. After each kill a whole model, the old one or the new one, must
-lie in its place. In the end every file but the date and the CPU seconds must equal the undisturbed run's.
+Each round is a fit of made-up records (of a recommender: items, with made-up users) with a frozen encoder, a trainable one
+with running means, and a table, in a process of its own that writes a checkpoint after every batch and then replaces an older
+model. It is killed at a random moment of the whole fit, or (every third time) while it saves, and started again with resume
+until it ends; every second time it is killed once more on its way. After each kill a whole model, the old one or the new one,
+must lie in its place. In the end every file but the date and the CPU seconds must equal the undisturbed run's.
 """
 
 from __future__ import annotations

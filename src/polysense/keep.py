@@ -214,7 +214,7 @@ def _part_again(
 def network_again(
     make: Callable[[], Any], weights: Mapping[str, Any], folder: Path, facts: Mapping[str, Any], noun: str = "model"
 ) -> Any:
-    """The network that ``make`` gives, with these weights, ready to answer; a folder that lies about its widths takes no memory.
+    """The network that ``make`` gives, with these weights, ready to answer; a folder that lies about widths takes no memory.
 
     Raises:
         BadModel: its weights have other names or shapes than these.

@@ -43,7 +43,8 @@ WORDS = {
         "right": "{n} 个查询中，<b>{value}</b> 在前十个结果里找到了正确的一个"
                  "（{from_} → {to}，<span class=\"spread\">{range}</span>）；反方向为 <b>{back}</b>"
                  "（<span class=\"spread\">{back_range}</span>）。随机排列则为 {chance}。",
-        "same": "{n} 条记录与别的记录（直接或经由第三条记录）共用同一文本或其他内容，彼此都算正确。", "sampled": "从中抽取了 {n} 个查询。",
+        "same": "{n} 条记录与别的记录（直接或经由第三条记录）共用同一文本或其他内容，彼此都算正确。",
+        "sampled": "从中抽取了 {n} 个查询。",
         "few": "样本太少，难下结论：区间只依据 {n} 条记录。",
         "this": "本匹配器", "network": "仅网络", "ridge": "岭回归", "cca": "典型相关", "nearest": "最近的训练查询",
         "chance": "随机",
