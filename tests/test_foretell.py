@@ -1,9 +1,12 @@
 """Examples of what comes next, the items among which each is found, and what is remembered of items not read anew."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from polysense.learn import foretell
 from polysense.learn.foretell import Foretold, Judging, log_share
 from polysense.tastes import Memory
 from polysense.tokens import Tokens
@@ -68,3 +71,17 @@ def test_validation_looks_among_known_items_not_taken_yet():
     scores = np.array([[9.0, 1.0, 0.5, 8.0], [0.1, 0.9, 0.2, 5.0]])
     np.testing.assert_allclose(judging.gains(scores), [1 / np.log2(3), 1])  # 0 is taken, 3 is not known
     assert log_share(np.array([1.0, 0.0]))[0] == pytest.approx(np.log(0.75))
+
+
+def test_a_network_that_gains_on_known_items_and_loses_where_every_item_is_new_is_no_better(monkeypatch):
+    """Loss .5 -> .4 on what is known; where all is new .6 -> .6 is taken, .6 -> .7 is not."""
+    def told(known, bare):
+        monkeypatch.setattr(foretell, "worth", lambda *_: {"known": np.array([known] * 3), "bare": np.array([bare] * 3)})
+        for name in ("answer", "encode"):
+            monkeypatch.setattr(foretell, name, lambda *_: None)
+        views = SimpleNamespace(present_NV=np.ones((3, 1), bool))
+        return foretell.verdict(None, views, np.arange(3), None)
+
+    before = told(0.5, 0.4)
+    assert (before.loss, before.subsets) == pytest.approx((0.5, 0.6)) and before.losses_N.tolist() == [0.5] * 3
+    assert told(0.6, 0.4).over(before) and not told(0.6, 0.3).over(before) and not told(0.5, 0.5).over(before)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadOption
-from .training import Training, check_numbers
+from .training import Training, check_numbers, refuse
 
 LOSSES = ("infonce", "sigmoid", "triplet")
 #: Options of training that a matcher has by its own name and default: train.epochs is match.epochs there.
@@ -65,11 +65,7 @@ class Matching:
         Raises:
             BadOption: an option that a matcher has by another name, or has no use for.
         """
-        for name in given:
-            if name in OWN:
-                raise BadOption(f"a matcher's train.{name} is match.{name}; write match.{name}={given[name]}")
-            if name in NONE:
-                raise BadOption(f"train.{name} is about answers, which a matcher has none of; leave it away")
+        refuse(given, OWN, NONE, "matcher", "match")
         own = {name: getattr(self, name) for name in OWN}
         return Training(**own, **given, auxiliary=0.0)
 

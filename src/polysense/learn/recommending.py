@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadOption
-from .training import Training, check_numbers
+from .training import Training, check_numbers, refuse
 
 #: Options of training that a recommender has by its own name: train.epochs is recommend.epochs there.
 OWN = ("epochs", "batch", "rate", "decay", "members", "dim", "dropout", "input_dropout", "drop", "patience")
@@ -72,11 +72,7 @@ class Recommending:
         Raises:
             BadOption: an option that a recommender has by another name, or has no use for.
         """
-        for name in given:
-            if name in OWN:
-                raise BadOption(f"a recommender's train.{name} is recommend.{name}; write recommend.{name}={given[name]}")
-            if name in NONE:
-                raise BadOption(f"train.{name} is about answers, which a recommender has none of; leave it away")
+        refuse(given, OWN, NONE, "recommender", "recommend")
         own = {name: getattr(self, name) for name in OWN}
         own["batch"] = self.batch or min(1024, max(64, examples // 30))
         return Training(**own, **given, auxiliary=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..errors import BadOption
@@ -209,3 +210,16 @@ def check_numbers(
         if not number or not low <= value <= high or (name in whole and value != int(value)):
             upto = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
             raise BadOption(f"{section}.{name}={value!r} must be a {'whole ' if name in whole else ''}number {upto}")
+
+
+def refuse(given: Mapping[str, Any], own: Collection[str], none: Collection[str], noun: str, section: str) -> None:
+    """Refuse options of training that an estimator has by another name, or has no use for.
+
+    Raises:
+        BadOption: with the name to write, if there is one.
+    """
+    for name in given:
+        if name in own:
+            raise BadOption(f"a {noun}'s train.{name} is {section}.{name}; write {section}.{name}={given[name]}")
+        if name in none:
+            raise BadOption(f"train.{name} is about answers, which a {noun} has none of; leave it away")
